@@ -1,0 +1,135 @@
+"""Runs one CIFAR-10 experiment, described by a small JSON file, and writes its result as JSON.
+
+    python -m examples.cifar10.train --experiment=examples/cifar10/experiments/resnet20_lrpet_046.json
+
+A run that was interrupted goes on where it stopped when the same command is given again. The accuracy reported is that of
+the last epoch, never of the best one: choosing a checkpoint by its test accuracy would overstate every method.
+"""
+
+import csv
+import json
+import pathlib
+
+import keras
+import numpy as np
+from absl import app, flags, logging
+
+import lrpet_tf as lrpet
+from examples.cifar10 import data, models
+
+_EXPERIMENT = flags.DEFINE_string("experiment", None, "JSON file that describes the run.", required=True)
+_RESULTS = flags.DEFINE_string("results", "examples/cifar10/results", "Folder of the JSON results.")
+_RUNS = flags.DEFINE_string("runs", "runs/cifar10", "Folder of checkpoints; a run leaves its models there.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of TensorFlow Datasets; by default TFDS_DATA_DIR.")
+
+
+def _schedule(settings: dict, steps_per_epoch: int):
+    warmup = settings["warmup_epochs"] * steps_per_epoch
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else settings["learning_rate"],
+        decay_steps=settings["epochs"] * steps_per_epoch - warmup,
+        warmup_target=settings["learning_rate"] if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
+def _compiled_model(settings: dict, steps_per_epoch: int) -> keras.Model:
+    keras.config.set_dtype_policy(settings["dtype_policy"])
+    model = models.MODELS[settings["model"]](weight_decay=settings["weight_decay"])
+    keras.config.set_dtype_policy("float32")
+    model.compile(
+        optimizer=keras.optimizers.SGD(_schedule(settings, steps_per_epoch), momentum=0.9, nesterov=True),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    return model
+
+
+def _callbacks(settings: dict, train: data.Augmented, folder: pathlib.Path) -> list[keras.callbacks.Callback]:
+    before_projection = folder / "before_projection.keras"
+    callbacks = [
+        keras.callbacks.BackupAndRestore(folder / "backup"),
+        keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: train.start_epoch(epoch),
+            on_test_begin=lambda logs: callbacks[0].model.save(before_projection),
+        ),
+    ]
+    if settings["lrpet"] is not None:
+        callbacks.append(lrpet.LRPETCallback(**settings["lrpet"]))
+    callbacks.append(keras.callbacks.CSVLogger(str(folder / "history.csv"), append=True))
+    return callbacks
+
+
+def _in_float32(model: keras.Model, settings: dict) -> keras.Model:
+    """Returns the same network and weights in float32, whatever precision the training used."""
+    exact = models.MODELS[settings["model"]](weight_decay=0)
+    exact.set_weights(model.get_weights())
+    return exact
+
+
+def _accuracy(model: keras.Model, images, labels) -> float:
+    return float(np.mean(np.argmax(model.predict(images, batch_size=500, verbose=0), axis=-1) == labels))
+
+
+def _history(folder: pathlib.Path) -> list[dict]:
+    with (folder / "history.csv").open() as file:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    return [{key: int(value) if key == "epoch" else round(value, 5) for key, value in row.items()} for row in rows]
+
+
+def run(settings: dict, folder: pathlib.Path, data_dir: str | None) -> dict:
+    """Trains, or goes on training, and returns the result.
+
+    Args:
+        settings: The experiment: model, epochs, batch_size, learning_rate, warmup_epochs, weight_decay, dtype_policy, seed,
+            and `lrpet`: the arguments of `LRPETCallback`, or `None` for a dense model.
+        folder: Where the checkpoints, the history and the final model go.
+        data_dir: Folder of TensorFlow Datasets.
+
+    Returns:
+        The settings, the accuracy of the final, factorized model in float32, its costs, and the history by epoch.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(settings["seed"])
+    train = data.Augmented(*data.load("train", data_dir), batch_size=settings["batch_size"], seed=settings["seed"])
+    images, labels = data.load("test", data_dir)
+    images = data.normalise(images)
+    model = _compiled_model(settings, len(train))
+    callbacks = _callbacks(settings, train, folder)
+    model.fit(
+        train, epochs=settings["epochs"], validation_data=(images, labels), validation_batch_size=500,
+        callbacks=callbacks, verbose=2,
+    )  # fmt: skip
+    plan = next((callback.plan for callback in callbacks if hasattr(callback, "plan")), None)
+    final = _in_float32(model, settings)
+    final.save(folder / "final.keras")
+    if plan is not None:
+        final = lrpet.factorize(final, plan)
+    return {
+        "experiment": settings,
+        "keras": keras.version(),
+        "backend": keras.backend.backend(),
+        "test_accuracy": _accuracy(final, images, labels),
+        "macs": lrpet.count_macs(final),
+        "params": lrpet.count_params(final),
+        "history": _history(folder),
+    }
+
+
+def main(argv):
+    """Runs the experiment named on the command line."""
+    del argv
+    path = pathlib.Path(_EXPERIMENT.value)
+    settings = json.loads(path.read_text())
+    result = run(settings, pathlib.Path(_RUNS.value) / path.stem, _DATA_DIR.value)
+    target = pathlib.Path(_RESULTS.value) / path.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    partial.write_text(json.dumps(result, indent=1) + "\n")
+    partial.replace(target)
+    logging.info("%s: test accuracy %.2f %%, written to %s", path.stem, 100 * result["test_accuracy"], target)
+
+
+if __name__ == "__main__":
+    app.run(main)

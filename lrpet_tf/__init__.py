@@ -1,0 +1,31 @@
+"""Low-rank training and edge export for Keras."""
+
+from lrpet_tf import layers, linalg, ranks
+from lrpet_tf.costs import count_macs, count_params
+from lrpet_tf.errors import LowRankError
+from lrpet_tf.export import ExportReport, export_tflite
+from lrpet_tf.factorization import factorize
+from lrpet_tf.plan import LayerPlan, Plan, SkippedLayer
+from lrpet_tf.planning import make_plan
+from lrpet_tf.training import LRPETCallback, Projector, recalibrate_batch_norms
+from lrpet_tf.version import __version__
+
+__all__ = [
+    "ExportReport",
+    "LRPETCallback",
+    "LayerPlan",
+    "LowRankError",
+    "Plan",
+    "Projector",
+    "SkippedLayer",
+    "__version__",
+    "count_macs",
+    "count_params",
+    "export_tflite",
+    "factorize",
+    "layers",
+    "linalg",
+    "make_plan",
+    "ranks",
+    "recalibrate_batch_norms",
+]

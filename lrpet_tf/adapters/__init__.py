@@ -1,0 +1,70 @@
+"""The only place that names Keras layer types: one file a family, one row a type.
+
+A subclass of a layer is another type: it may compute something else, so it is left alone unless it has a row of its own.
+"""
+
+import math
+
+import keras
+from keras import layers
+
+from lrpet_tf.adapters.base import Adapter, KernelAdapter, StockLayer
+from lrpet_tf.adapters.conv2d import Conv2DAdapter
+from lrpet_tf.adapters.counted import CountedAdapter
+from lrpet_tf.adapters.dense import DenseAdapter
+from lrpet_tf.adapters.own import LowRankConv2DAdapter, LowRankDenseAdapter, LRPETConv2DAdapter, LRPETDenseAdapter
+from lrpet_tf.layers import LowRankConv2D, LowRankDense, LRPETConv2D, LRPETDense
+
+_DEPTHWISE = "depthwise: each filter reads a single channel, so there is no rank to cut"
+
+ADAPTERS: dict[type, Adapter] = {
+    layers.Conv2D: Conv2DAdapter(),
+    layers.Dense: DenseAdapter(),
+    LRPETConv2D: LRPETConv2DAdapter(),
+    LRPETDense: LRPETDenseAdapter(),
+    LowRankConv2D: LowRankConv2DAdapter(),
+    LowRankDense: LowRankDenseAdapter(),
+    layers.DepthwiseConv1D: CountedAdapter(("kernel",), _DEPTHWISE),
+    layers.DepthwiseConv2D: CountedAdapter(("kernel",), _DEPTHWISE),
+    layers.Conv1D: CountedAdapter(("kernel",), "Conv1D is not decomposed"),
+    layers.Conv3D: CountedAdapter(("kernel",), "Conv3D is not decomposed"),
+    layers.Conv1DTranspose: CountedAdapter(("kernel",), "Conv1DTranspose is not decomposed", transposed=True),
+    layers.Conv2DTranspose: CountedAdapter(("kernel",), "Conv2DTranspose is not decomposed", transposed=True),
+    layers.Conv3DTranspose: CountedAdapter(("kernel",), "Conv3DTranspose is not decomposed", transposed=True),
+    layers.SeparableConv1D: CountedAdapter(("depthwise_kernel", "pointwise_kernel"), "SeparableConv1D is not decomposed"),
+    layers.SeparableConv2D: CountedAdapter(("depthwise_kernel", "pointwise_kernel"), "SeparableConv2D is not decomposed"),
+}
+
+
+def find(layer: keras.layers.Layer) -> Adapter | None:
+    """Returns the adapter of a layer's exact type, or `None`."""
+    return ADAPTERS.get(type(layer))
+
+
+def why_unsupported(layer: keras.layers.Layer) -> str | None:
+    """Returns why a layer cannot be factorized, or `None` where it can.
+
+    Args:
+        layer: A layer or operation of a model.
+
+    Returns:
+        The reason, for layers that hold a matrix of weights; `None` for those that can be factorized.
+    """
+    adapter = find(layer)
+    return f"no adapter for layers of type {type(layer).__name__}" if adapter is None else adapter.why_unsupported(layer)
+
+
+def holds_matrix(layer: keras.layers.Layer) -> bool:
+    """Returns whether a layer holds weights that a user might expect to be factorized."""
+    return any(len(weight.shape) >= 2 and math.prod(weight.shape) > 1 for weight in getattr(layer, "weights", ()))
+
+
+__all__ = [
+    "ADAPTERS",
+    "Adapter",
+    "KernelAdapter",
+    "StockLayer",
+    "find",
+    "holds_matrix",
+    "why_unsupported",
+]

@@ -1,0 +1,121 @@
+"""The errors that the library raises, and their wording.
+
+Each says what was expected, names the layer and the value received, and gives the way out.
+"""
+
+import importlib
+from types import ModuleType
+
+
+class LowRankError(ValueError):
+    """Base of every error of this library; catch it to catch them all."""
+
+
+class RankError(LowRankError):
+    """A rank that no layer, or not this layer, can have.
+
+    Args:
+        received: The offending value.
+        full_rank: The full rank of the layer, where the layer sets the limit.
+        path: Path of the layer, where there is one.
+    """
+
+    def __init__(self, received: object, full_rank: int | None = None, path: str | None = None):
+        where = f" of layer '{path}'" if path else ""
+        limit = f" at most the full rank, {full_rank}" if full_rank is not None else ""
+        super().__init__(
+            f"The rank{where} must be a share of the full rank, as a float in (0, 1], or a whole number of at least 1 and"
+            f"{limit or ' at most the full rank'}. Received: rank={received!r}. "
+            "Give a share such as rank=0.5, a dict of layer-path patterns to ranks, or leave the layer out with `exclude`."
+        )
+
+
+class PatternError(LowRankError):
+    """A layer-path pattern that selects nothing.
+
+    Args:
+        argument: Name of the argument that holds the pattern.
+        pattern: The pattern.
+        why: What is wrong with it.
+        paths: Paths that can be matched.
+    """
+
+    def __init__(self, argument: str, pattern: object, why: str, paths: tuple[str, ...]):
+        shown = ", ".join(f"'{path}'" for path in paths[:8]) + (", …" if len(paths) > 8 else "")
+        super().__init__(
+            f"`{argument}` holds the pattern {pattern!r}, which {why}. A pattern is a regular expression that must match a "
+            f"whole layer path; 'block1/.*' matches all of a nested model. The paths are: {shown or 'none'}."
+        )
+
+
+class UnsupportedModelError(LowRankError):
+    """A model whose graph cannot be read."""
+
+    def __init__(self, model: object, why: str):
+        name = f" '{model.name}'" if hasattr(model, "name") else ""
+        super().__init__(
+            f"Expected a built Functional or Sequential keras.Model (they may be nested in each other); {why}. "
+            f"Received: model{name} of class {type(model).__name__}."
+        )
+
+
+class PlanMismatchError(LowRankError):
+    """A plan that was made for another model."""
+
+    def __init__(self, model_name: str, path: str, why: str):
+        super().__init__(
+            f"The plan was made for another model: {why} at layer path '{path}' of model '{model_name}'. "
+            "Make a plan for this model with lrpet_tf.make_plan(model, rank=…)."
+        )
+
+
+class NonFiniteKernelError(LowRankError):
+    """A kernel, or the scale of its batch norm, that holds NaN or infinity."""
+
+    def __init__(self, path: str, what: str = "kernel", when: str = ""):
+        super().__init__(
+            f"The {what} of layer '{path}' holds NaN or infinite values{when}; nothing was projected or rewritten. Training "
+            "has diverged: lower the learning rate, clip gradients (clipnorm=1.0), or go back to an earlier checkpoint."
+        )
+
+
+class NothingToFactorizeError(LowRankError):
+    """No layer of a model would become cheaper."""
+
+    def __init__(self, why: str):
+        super().__init__(
+            f"There is nothing to factorize: {why}. Lower the rank, train with LRPETCallback first, pass a plan from "
+            "make_plan(model, rank=…), or set keep_if_no_gain=True. print(make_plan(…)) shows the reason layer by layer."
+        )
+
+
+class ExportError(LowRankError):
+    """A model that could not be exported, or whose exported file does not agree with it."""
+
+
+class MissingExtraError(LowRankError, ImportError):
+    """An optional package that is not installed."""
+
+    def __init__(self, module: str, requirement: str):
+        super().__init__(
+            f"This needs the module '{module}', which is not installed. Install it with: pip install {requirement}"
+        )
+
+
+def require(module: str, requirement: str) -> ModuleType:
+    """Imports an optional package where it is used.
+
+    Args:
+        module: Name of the module, such as `"matplotlib.pyplot"`.
+        requirement: What to install when it is missing, such as `"'lrpet-tf[plot]'"`.
+
+    Returns:
+        The module.
+
+    Raises:
+        MissingExtraError: The package is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(module, requirement) from error

@@ -1,0 +1,101 @@
+"""From a Keras model to the bytes of a `.tflite` file."""
+
+import re
+from typing import NamedTuple
+
+import keras
+
+from lrpet_tf.errors import ExportError, require
+
+# What the converter is asked for, by the name that a user gives.
+QUANTIZATIONS = (None, "float16")
+
+
+class Converted(NamedTuple):
+    """The bytes of a `.tflite` file, and the names of its inputs and outputs in the flattened order of the model's."""
+
+    content: bytes
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def _clean(name: str) -> str:
+    return re.sub(r"\W", "_", name)
+
+
+def _unique(names: list[str], fallback: str) -> tuple[str, ...]:
+    names = [_clean(name) for name in names]
+    return tuple(names) if len(set(names)) == len(names) else tuple(f"{fallback}_{i}" for i in range(len(names)))
+
+
+def convert(model: keras.Model, *, quantize: str | None = None, batch_size: int | None = 1) -> Converted:
+    """Converts a model with TensorFlow's converter, to LiteRT's builtin operators only.
+
+    Args:
+        model: A built Functional or Sequential model that computes in float32.
+        quantize: `None` for float32, or `"float16"` for weights of half the size.
+        batch_size: Batch size of the file; `None` for any, which costs some speed.
+
+    Returns:
+        The file's content, and its input and output names: the model's own, with other characters than letters, digits and
+        `_` replaced by `_`.
+
+    Raises:
+        ExportError: The backend is not TensorFlow, or the model holds operators that LiteRT does not have.
+        ValueError: `quantize` is unknown.
+    """
+    if quantize not in QUANTIZATIONS:
+        raise ValueError(f"`quantize` must be one of {QUANTIZATIONS}. Received: quantize={quantize!r}")
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError(
+            "LiteRT files are made by TensorFlow. Save the model as .keras, and export it in a process with "
+            f"KERAS_BACKEND=tensorflow. Received: backend {keras.backend.backend()!r}"
+        )
+    tf = require("tensorflow", "tensorflow")
+    inputs = _unique([tensor.name for tensor in model.inputs], "input")
+    outputs = _unique(_output_names(model), "output")
+    specs = [
+        tf.TensorSpec((batch_size, *tensor.shape[1:]), tensor.dtype, name=name)
+        for tensor, name in zip(model.inputs, inputs, strict=True)
+    ]
+
+    @tf.function(input_signature=specs)
+    def serve(*tensors):
+        results = keras.tree.flatten(model(pack_inputs(model, tensors), training=False))
+        return dict(zip(outputs, results, strict=True))
+
+    module = tf.Module()
+    module.serve = serve
+    module.weights = [variable.value for variable in model.variables]  # tracked here, they become constants of the file
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()], module)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if quantize == "float16":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+    return Converted(_run(converter, model), inputs, outputs)
+
+
+def pack_inputs(model: keras.Model, tensors):
+    """Returns a flat sequence of inputs in the structure that the model takes."""
+    if isinstance(model, keras.Sequential):
+        return tensors[0]
+    return keras.tree.pack_sequence_as(model.input, list(tensors))
+
+
+def _output_names(model: keras.Model) -> list[str]:
+    if isinstance(model.output, dict):
+        return [".".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(model.output)]
+    return list(model.output_names)
+
+
+def _run(converter, model: keras.Model) -> bytes:
+    try:
+        return converter.convert()
+    except Exception as error:  # the converter raises its own types, and bare ones
+        unsupported = re.search(r"TF Select ops: (.*)", str(error))
+        if unsupported is None:
+            raise ExportError(f"TensorFlow could not convert the model '{model.name}': {error}") from error
+        raise ExportError(
+            f"The model '{model.name}' holds operators that LiteRT does not have: {unsupported[1].strip()}. Replace the layers "
+            "that make them, or move them out of the model."
+        ) from error

@@ -1,0 +1,84 @@
+"""Running `.tflite` files through LiteRT: outputs and latency."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lrpet_tf.errors import require
+from lrpet_tf.export.conversion import Converted
+
+
+def _interpreter(converted: Converted, threads: int):
+    runtime = require("ai_edge_litert.interpreter", "ai-edge-litert")
+    return runtime.Interpreter(model_content=converted.content, num_threads=threads)
+
+
+def run(converted: Converted, samples: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Runs a file on samples, one at a time.
+
+    Args:
+        converted: The file.
+        samples: One array for each input, in the order of `converted.inputs`; the first axis counts the samples.
+
+    Returns:
+        One array for each output, in the order of `converted.outputs`.
+    """
+    runner = _interpreter(converted, 1).get_signature_runner()
+    results = []
+    for index in range(len(samples[0])):
+        sample = {name: array[index : index + 1] for name, array in zip(converted.inputs, samples, strict=True)}
+        # The runner reuses its buffers from call to call.
+        results.append([np.array(array) for array in _in_order(runner(**sample), converted.outputs)])
+    return [np.concatenate(output) for output in zip(*results, strict=True)]
+
+
+def _in_order(outputs: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+    return [outputs[name] for name in names]
+
+
+def interleaved_latency(
+    files: Mapping[str, Converted], samples: Sequence[np.ndarray], *, threads: int = 1, seconds: float = 3.0
+) -> dict[str, float]:
+    """Measures the median latency of files side by side, so that they share whatever else the machine does.
+
+    Args:
+        files: The files by name; they take the same inputs.
+        samples: One array for each input; the first sample is used.
+        threads: Threads of the interpreter.
+        seconds: About how long to measure, after a warm-up. Each file runs 5 to 500 times.
+
+    Returns:
+        Median latency of one sample in milliseconds, by name.
+    """
+    runs = {name: _prepare(converted, samples, threads) for name, converted in files.items()}
+    for _ in range(3):
+        once = sum(_timed(invoke) for invoke in runs.values())
+    rounds = int(np.clip(seconds / once, 5, 500))
+    times = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, invoke in runs.items():
+            times[name].append(_timed(invoke))
+    return {name: 1e3 * float(np.median(values)) for name, values in times.items()}
+
+
+def _prepare(converted: Converted, samples: Sequence[np.ndarray], threads: int):
+    interpreter = _interpreter(converted, threads)
+    details = {_signature_name(detail["name"]): detail for detail in interpreter.get_input_details()}
+    inputs = {name: array[:1] for name, array in zip(converted.inputs, samples, strict=True)}
+    for name, array in inputs.items():
+        interpreter.resize_tensor_input(details[name]["index"], array.shape)
+    interpreter.allocate_tensors()
+    for name, array in inputs.items():
+        interpreter.set_tensor(details[name]["index"], array)
+    return interpreter.invoke
+
+
+def _signature_name(tensor_name: str) -> str:
+    return tensor_name.removeprefix("serving_default_").removesuffix(":0")
+
+
+def _timed(invoke) -> float:
+    start = time.perf_counter()
+    invoke()
+    return time.perf_counter() - start

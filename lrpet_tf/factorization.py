@@ -1,0 +1,128 @@
+"""Rewriting a trained model: each planned layer becomes a chain of small stock layers."""
+
+import warnings
+
+import keras
+import numpy as np
+from keras import ops
+
+from lrpet_tf import adapters, decompositions
+from lrpet_tf.adapters import batch_norm
+from lrpet_tf.errors import LowRankError, NonFiniteKernelError, NothingToFactorizeError
+from lrpet_tf.graph import rewrite
+from lrpet_tf.linalg import Chain, Factor, compose
+from lrpet_tf.plan import LayerPlan, Plan, attached
+from lrpet_tf.planning import make_plan
+from lrpet_tf.ranks import NumericalRank
+
+# A kernel whose largest singular value is under this has collapsed (the authors' threshold, arXiv 2204.05566).
+_COLLAPSED = 1e-5
+# Share of a kernel's norm whose loss is worth a warning: a projected float32 kernel loses about 1e-7 of it.
+_NOTICEABLE = 1e-5
+
+
+def factorize(model: keras.Model, plan: Plan | None = None) -> keras.Model:
+    """Rewrites a trained model into a smaller one of stock Keras layers.
+
+    Each planned layer becomes a chain of layers of its rank. The last one keeps the layer's name, bias and activation; the
+    others are called `<name>_factor0`, …. Regularizers, constraints, the dtype policy and `trainable` go along. The outputs
+    are those of `model` when its kernels are of the planned ranks, as training with `LRPETCallback` leaves them. A layer
+    that has collapsed (largest singular value under 1e-5, before and after its batch norm) becomes a constant branch: a
+    chain of rank one with zero kernels.
+
+    Args:
+        model: A built Functional or Sequential model; models nested in it are rewritten too. It is not changed.
+        plan: A plan for it. By default the plan that `LRPETCallback` left on the model, or else each kernel's numerical
+            rank.
+
+    Returns:
+        A new model that shares nothing with `model`, not compiled. Saved as `.keras` it loads without this library.
+
+    Raises:
+        PlanMismatchError: The plan was made for another model.
+        UnsupportedModelError: The model is subclassed, or not built.
+        NonFiniteKernelError: A kernel holds NaN or infinity.
+        NothingToFactorizeError: No plan was given or left, and no kernel is of low rank.
+
+    Warns:
+        UserWarning: Kernels are not of their planned rank, so that the outputs differ; or the plan has no layers.
+    """
+    plan = plan if plan is not None else attached(model)
+    given = plan is not None
+    if not given:
+        plan = make_plan(model, NumericalRank())
+    layers = plan.resolve(model)
+    if not given and not plan.layers and not any(_own_chain(layer) for layer in layers.values()):
+        raise NothingToFactorizeError("no plan was given, and no kernel is of low rank")
+    chains = {}
+    losses = {}
+    for planned in plan.layers:
+        chains[id(layers[planned.path])], losses[planned.path] = _factors(planned, layers)
+    _warn(plan, losses)
+
+    pending = dict(chains)
+    stock = []
+
+    def replace(layer: keras.layers.Layer):
+        chain = pending.pop(id(layer), None) or _own_chain(layer)
+        if chain is None:
+            return None
+        made = adapters.find(layer).stock_chain(layer, chain)
+        stock.extend(made)
+        return [layer for layer, _ in made]
+
+    small = rewrite(model, replace)
+    for layer, weights in stock:
+        layer.set_weights(weights)
+    if pending:
+        missed = [planned.path for planned in plan.layers if id(layers[planned.path]) in pending]
+        raise LowRankError(f"Layers were planned but not rewritten: {', '.join(missed)}. Please report this with the model.")
+    return small
+
+
+def _own_chain(layer) -> Chain | None:
+    adapter = adapters.find(layer)
+    return None if adapter is None else adapter.own_chain(layer)
+
+
+def _factors(planned: LayerPlan, layers: dict) -> tuple[Chain, float]:
+    """Returns the chain of a planned layer, and the share of its norm, as its batch norm scales it, that is cut."""
+    layer = layers[planned.path]
+    adapter = adapters.find(layer)
+    kernel = adapter.to_hwio(ops.convert_to_numpy(ops.cast(adapter.kernel(layer), "float32"))).astype(np.float64)
+    gain = None
+    if planned.batch_norm is not None:
+        gain = ops.convert_to_numpy(batch_norm.gain(layers[planned.batch_norm])).astype(np.float64)
+    for what, values in (("kernel", kernel), ("batch-norm scale", gain)):
+        if values is not None and not np.all(np.isfinite(values)):
+            raise NonFiniteKernelError(planned.path, what)
+
+    form = decompositions.get(planned.decomposition)
+    if _has_collapsed(kernel, gain, form):
+        shapes = form.factor_shapes(kernel.shape, 1)
+        return tuple(Factor(np.zeros(factor.shape), factor.spatial_axes) for factor in shapes), 0.0
+    chain = form.factorize(kernel, planned.rank, gain)
+    scaled = kernel if gain is None else kernel * gain
+    left = compose(chain) if gain is None else compose(chain) * gain
+    norm = np.linalg.norm(scaled)
+    return chain, float(np.linalg.norm(scaled - left) / norm) if norm else 0.0
+
+
+def _has_collapsed(kernel: np.ndarray, gain: np.ndarray | None, form) -> bool:
+    if np.linalg.norm(kernel) >= _COLLAPSED * np.sqrt(form.max_rank(kernel.shape)):
+        return False  # the largest singular value is at least the norm over the square root of the rank
+    return all(form.spectrum(kernel, scale)[0] < _COLLAPSED for scale in (None, gain))
+
+
+def _warn(plan: Plan, losses: dict[str, float]) -> None:
+    if not plan.layers:
+        warnings.warn("The plan has no layers to factorize; the model is copied as it is. print(plan) says why.", stacklevel=3)
+    noticeable = {path: loss for path, loss in losses.items() if loss > _NOTICEABLE}
+    if noticeable:
+        worst = max(noticeable, key=noticeable.get)
+        warnings.warn(
+            f"{len(noticeable)} of {len(losses)} kernels are not of their planned rank, so the outputs will differ from the "
+            f"model's: '{worst}' loses {100 * noticeable[worst]:.3g} % of its norm. Train with LRPETCallback, or project with "
+            "lrpet_tf.Projector(model, plan).project(), before factorizing.",
+            stacklevel=3,
+        )

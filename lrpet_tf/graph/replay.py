@@ -1,0 +1,53 @@
+"""Running a model's graph operation by operation: the one mechanism under reading and rewriting."""
+
+from collections.abc import Callable
+
+import keras
+
+from lrpet_tf.errors import UnsupportedModelError
+
+
+def is_graph(operation) -> bool:
+    """Returns whether an operation is a model whose graph can be entered: Functional or Sequential."""
+    return isinstance(operation, (keras.Sequential, keras.Function)) and isinstance(operation, keras.Model)
+
+
+def check_supported(model) -> None:
+    """Checks that the graph of a model can be read.
+
+    Raises:
+        UnsupportedModelError: Not a Keras model, a subclassed one, or one that is not built.
+    """
+    if not isinstance(model, keras.Model):
+        raise UnsupportedModelError(model, "this is not a keras.Model")
+    if not is_graph(model):
+        why = (
+            "a subclassed model has no graph to read. Write it as keras.Model(inputs, outputs), or use lrpet_tf.layers."
+            "LowRankConv2D and LowRankDense inside it"
+        )
+        raise UnsupportedModelError(model, why)
+    if not model.built or not getattr(model, "inputs", None):
+        raise UnsupportedModelError(
+            model, "this one is not built: give it a keras.Input, or call it once on data of the right shape"
+        )
+
+
+def replay(model: keras.Model, inputs, call: Callable):
+    """Runs the graph of one model, without entering the models nested in it.
+
+    Args:
+        model: A built Functional or Sequential model.
+        inputs: A structure as the model takes, of whatever `call` works on.
+        call: `call(operation, args, kwargs)` is asked in topological order for the outputs of each operation.
+
+    Returns:
+        A structure as the model returns.
+    """
+    if isinstance(model, keras.Sequential):
+        (outputs,) = keras.tree.flatten(inputs)
+        for layer in model.layers:
+            outputs = call(layer, (outputs,), {})
+        return outputs
+    # Keras has no public way to run a graph with another call in place of each layer's own, other than `clone_model`, which
+    # insists on building a model; the configuration says the same, but not for subclasses with a `get_config` of their own.
+    return model._run_through_graph(inputs, call_fn=lambda operation, *args, **kwargs: call(operation, args, kwargs))

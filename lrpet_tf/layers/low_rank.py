@@ -1,0 +1,162 @@
+"""A chain of factors as one trainable layer.
+
+The factors start as the balanced truncation of the dense kernel that `kernel_initializer` would have drawn (spectral
+initialisation, Khodak et al. 2021, arXiv 2105.01029), so that training begins where the dense layer's would.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from lrpet_tf import decompositions
+from lrpet_tf.layers.stock import conv2d_chain, dense_chain
+from lrpet_tf.linalg import Chain, Factor, rank_from_share, validate_rank
+
+
+class _SpectralDraw:
+    """Draws a dense kernel once, and hands out its factors as they are asked for."""
+
+    def __init__(self, initializer, decomposition, shape, rank):
+        self._initializer, self._decomposition = initializer, decomposition
+        self._shape, self._rank = shape, rank
+        self._chain: Chain | None = None
+
+    def factor(self, index: int) -> np.ndarray:
+        if self._chain is None:
+            kernel = ops.convert_to_numpy(self._initializer(self._shape, dtype="float32"))
+            self._chain = self._decomposition.factorize(kernel, self._rank)
+        return self._chain[index].kernel
+
+
+class _FactorInitializer(keras.initializers.Initializer):
+    """Gives one factor of a shared draw the shape that its layer asks for."""
+
+    def __init__(self, draw: _SpectralDraw, index: int):
+        self._draw, self._index = draw, index
+
+    def __call__(self, shape, dtype=None):
+        return ops.cast(ops.reshape(self._draw.factor(self._index).astype("float32"), shape), dtype or "float32")
+
+
+class _FactorChain:
+    """Replaces the kernel of a Keras layer by a chain of factors of a given rank."""
+
+    decomposition = "channel"
+
+    def __init__(self, *args, rank, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.declared_rank = validate_rank(rank, path=self.name)
+
+    def get_config(self) -> dict:
+        """Returns the configuration of the layer, its rank included."""
+        return {**super().get_config(), "rank": self.declared_rank}
+
+    def _dense_shape(self, input_shape) -> tuple[int, int, int, int]:
+        raise NotImplementedError
+
+    def _build_layers(self, shapes) -> list[keras.layers.Layer]:
+        raise NotImplementedError
+
+    def build(self, input_shape) -> None:
+        """Creates the factors.
+
+        Args:
+            input_shape: Shape of the input, the batch axis included.
+
+        Raises:
+            RankError: The rank is above the full rank of the kernel.
+        """
+        decomposition = decompositions.get(self.decomposition)
+        shape = self._dense_shape(input_shape)
+        full_rank = decomposition.max_rank(shape)
+        rank = validate_rank(self.declared_rank, full_rank, self.name)
+        rank = rank_from_share(rank, full_rank) if isinstance(rank, float) else rank
+        shapes = decomposition.factor_shapes(shape, rank)
+        draw = _SpectralDraw(self.kernel_initializer, decomposition, shape, rank)
+        self.factors = self._build_layers(shapes)
+        self._spatial_axes = tuple(factor.spatial_axes for factor in shapes)
+        for index, factor in enumerate(self.factors):
+            factor.kernel_initializer = _FactorInitializer(draw, index)
+            factor.build(input_shape)
+            input_shape = factor.compute_output_shape(input_shape)
+        self.built = True
+
+    def call(self, inputs):
+        """Applies the factors one after the other."""
+        for factor in self.factors:
+            inputs = factor(inputs)
+        return inputs
+
+    @property
+    def bias(self):
+        """The bias of the last factor, or `None`."""
+        return self.factors[-1].bias if self.built and self.use_bias else None
+
+    @bias.setter
+    def bias(self, value):
+        if value is not None:
+            raise AttributeError("The bias belongs to the last of `factors`; assign to `factors[-1].bias`.")
+
+    def chain(self) -> Chain:
+        """Returns the factors as NumPy arrays, HWIO."""
+        kernels = [ops.convert_to_numpy(factor.kernel) for factor in self.factors]
+        kernels = [kernel if kernel.ndim == 4 else kernel[None, None] for kernel in kernels]
+        return tuple(Factor(kernel, axes) for kernel, axes in zip(kernels, self._spatial_axes, strict=True))
+
+    def save_own_variables(self, store) -> None:
+        """Saves nothing: each factor saves its own."""
+
+    def load_own_variables(self, store) -> None:
+        """Loads nothing: each factor loads its own."""
+
+
+@keras.saving.register_keras_serializable(package="lrpet_tf")
+class LowRankConv2D(_FactorChain, keras.layers.Conv2D):
+    """A convolution of low rank, trained as its factors: `kh×kw, in → rank`, then `1×1, rank → filters`.
+
+    `factorize` writes it as the pair of stock Conv2D layers that it is.
+
+    Args:
+        filters: As in `keras.layers.Conv2D`, like all further arguments; `groups` must be 1.
+        kernel_size: See there.
+        rank: A share of the full rank as a float in (0, 1], or a rank as an int.
+        **kwargs: Everything else that `keras.layers.Conv2D` takes.
+
+    Raises:
+        RankError: `rank` is neither.
+        ValueError: `groups` is not 1.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.groups != 1:
+            raise ValueError(f"LowRankConv2D needs groups=1. Received: groups={self.groups} for layer '{self.name}'")
+
+    def _dense_shape(self, input_shape):
+        channels = input_shape[-1 if self.data_format == "channels_last" else 1]
+        return (*self.kernel_size, channels, self.filters)
+
+    def _build_layers(self, shapes):
+        return conv2d_chain(self, shapes)
+
+
+@keras.saving.register_keras_serializable(package="lrpet_tf")
+class LowRankDense(_FactorChain, keras.layers.Dense):
+    """A Dense layer of low rank, trained as its factors: `in → rank`, then `rank → units`.
+
+    `factorize` writes it as the pair of stock Dense layers that it is.
+
+    Args:
+        units: As in `keras.layers.Dense`, like all further arguments.
+        rank: A share of the full rank as a float in (0, 1], or a rank as an int.
+        **kwargs: Everything else that `keras.layers.Dense` takes.
+
+    Raises:
+        RankError: `rank` is neither.
+    """
+
+    def _dense_shape(self, input_shape):
+        return (1, 1, input_shape[-1], self.units)
+
+    def _build_layers(self, shapes):
+        return dense_chain(self, shapes)

@@ -1,0 +1,82 @@
+"""Chains of stock Keras layers that stand for one layer: the last takes its name, bias and activation."""
+
+from collections.abc import Sequence
+
+from keras import layers
+
+from lrpet_tf.linalg import FactorShape
+
+
+def factor_names(name: str, count: int) -> list[str]:
+    """Returns `<name>_factor0`, …, and `<name>` itself for the last of `count` layers."""
+    return [f"{name}_factor{index}" for index in range(count - 1)] + [name]
+
+
+def _kernel_options(source) -> dict:
+    return {
+        "kernel_initializer": source.kernel_initializer,
+        "kernel_regularizer": source.kernel_regularizer,
+        "kernel_constraint": source.kernel_constraint,
+        "dtype": source.dtype_policy,
+        "trainable": source.trainable,
+    }
+
+
+def _output_options(source) -> dict:
+    return {
+        "use_bias": source.use_bias,
+        "bias_initializer": source.bias_initializer,
+        "bias_regularizer": source.bias_regularizer,
+        "bias_constraint": source.bias_constraint,
+        "activation": source.activation,
+        "activity_regularizer": source.activity_regularizer,
+    }
+
+
+def _options(source, index: int, count: int) -> dict:
+    last = index == count - 1
+    return _kernel_options(source) | (_output_options(source) if last else {"use_bias": False})
+
+
+def conv2d_chain(source: layers.Conv2D, shapes: Sequence[FactorShape]) -> list[layers.Conv2D]:
+    """Builds the Conv2D layers that stand for a convolution.
+
+    Args:
+        source: The convolution. The factor that owns a spatial axis takes its stride and dilation along it.
+        shapes: Shapes of the factors, HWIO, in the order of application.
+
+    Returns:
+        Unbuilt layers, of the same dtype policy, regularizers, constraints, data format and `trainable`.
+    """
+    chain = []
+    for index, (name, factor) in enumerate(zip(factor_names(source.name, len(shapes)), shapes, strict=True)):
+        chain.append(
+            layers.Conv2D(
+                factor.shape[3],
+                factor.shape[:2],
+                strides=[source.strides[axis] if axis in factor.spatial_axes else 1 for axis in (0, 1)],
+                dilation_rate=[source.dilation_rate[axis] if axis in factor.spatial_axes else 1 for axis in (0, 1)],
+                padding=source.padding,
+                data_format=source.data_format,
+                name=name,
+                **_options(source, index, len(shapes)),
+            )
+        )
+    return chain
+
+
+def dense_chain(source: layers.Dense, shapes: Sequence[FactorShape]) -> list[layers.Dense]:
+    """Builds the Dense layers that stand for a Dense layer.
+
+    Args:
+        source: The Dense layer.
+        shapes: Shapes of the factors, `(1, 1, in, out)`, in the order of application.
+
+    Returns:
+        Unbuilt layers, of the same dtype policy, regularizers, constraints and `trainable`.
+    """
+    names = factor_names(source.name, len(shapes))
+    return [
+        layers.Dense(factor.shape[3], name=name, **_options(source, index, len(shapes)))
+        for index, (name, factor) in enumerate(zip(names, shapes, strict=True))
+    ]

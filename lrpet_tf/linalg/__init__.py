@@ -1,0 +1,31 @@
+"""Pure tensor functions: no layers, no printing, no state.
+
+A *matrix* here is a kernel of `p` rows (receptive field times input channels) and `m` columns (output channels). Functions
+on tensors use `keras.ops` alone and run eagerly and compiled on every backend; functions on arrays are NumPy in float64.
+"""
+
+from lrpet_tf.linalg.chain import Chain, Factor, FactorShape, compose
+from lrpet_tf.linalg.engines import ENGINES
+from lrpet_tf.linalg.exact import left_basis, singular_values, truncated_pair
+from lrpet_tf.linalg.rank import rank_from_share, validate_rank
+from lrpet_tf.linalg.subspace import top_subspace
+from lrpet_tf.linalg.truncate import ENERGY_MODES, Truncated, truncate, truncate_and_measure, validate_options
+
+__all__ = [
+    "ENERGY_MODES",
+    "ENGINES",
+    "Chain",
+    "Factor",
+    "FactorShape",
+    "Truncated",
+    "compose",
+    "left_basis",
+    "rank_from_share",
+    "singular_values",
+    "top_subspace",
+    "truncate",
+    "truncate_and_measure",
+    "truncated_pair",
+    "validate_options",
+    "validate_rank",
+]

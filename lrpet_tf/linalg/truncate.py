@@ -1,0 +1,156 @@
+"""Truncation of a matrix to a rank, with energy transfer: the arithmetic of LRPET (arXiv 2204.05566).
+
+With `M = K · diag(g)` and `Q` its top-`r` left singular vectors, `P = Q Qᵀ K` needs no division by `g`, and `P · diag(g)` is
+the best rank-`r` approximation of `M`. The result is `s · P + tail · (K − P)`, where `s` keeps the energy (the squared
+Frobenius norm) of `M` or of `K`.
+"""
+
+from typing import NamedTuple
+
+import keras
+from keras import ops
+
+from lrpet_tf.linalg.rank import validate_rank
+from lrpet_tf.linalg.subspace import scaled_columns, top_subspace, unit_scale
+
+ENERGY_MODES = ("merged", "raw", "none")
+
+
+class Truncated(NamedTuple):
+    """A truncated matrix `(..., p, m)` and the share `(...,)` of the energy of `M` that its rank holds, in [0, 1]."""
+
+    matrix: object
+    energy_kept: object
+
+
+def _energy(matrix):
+    return ops.sum(ops.square(matrix), axis=(-2, -1))
+
+
+def _split_energy(matrix, basis_transposed):
+    """Returns the energy of a matrix and the part of it that lies in the span of a basis."""
+    total = _energy(matrix)
+    return total, ops.minimum(_energy(ops.matmul(basis_transposed, matrix)), total)
+
+
+def _transfer_scale(total, captured, tail: float):
+    """Returns `s` of `s² · captured + tail² · (total − captured) = total`; 1 where nothing was captured."""
+    some = captured > 0
+    squared = (total - tail**2 * (total - captured)) / ops.where(some, captured, ops.ones_like(captured))
+    return ops.where(some, ops.sqrt(squared), ops.ones_like(captured))
+
+
+def validate_options(energy: str, tail: float, damping: float) -> None:
+    """Checks the options of `truncate`.
+
+    Args:
+        energy: See `truncate`.
+        tail: See `truncate`.
+        damping: See `truncate`.
+
+    Raises:
+        ValueError: One of them is out of its range.
+    """
+    if energy not in ENERGY_MODES:
+        raise ValueError(f"`energy` must be one of {ENERGY_MODES}. Received: energy={energy!r}")
+    if not 0.0 <= tail <= 1.0:
+        raise ValueError(f"`tail` must be in [0, 1]: the share of the cut part that stays. Received: tail={tail!r}")
+    if not damping >= 0.0:
+        raise ValueError(f"`damping` must be at least 0. Received: damping={damping!r}")
+
+
+def truncate_and_measure(
+    matrix,
+    rank: int,
+    *,
+    gain=None,
+    energy: str = "merged",
+    tail: float = 0.0,
+    damping: float = 0.0,
+    engine: str = "auto",
+) -> Truncated:
+    """Truncates as `truncate` does, and returns the share of the energy kept as well.
+
+    Args:
+        matrix: See `truncate`.
+        rank: See `truncate`.
+        gain: See `truncate`.
+        energy: See `truncate`.
+        tail: See `truncate`.
+        damping: See `truncate`.
+        engine: See `top_subspace`.
+
+    Returns:
+        The matrix, and `‖Qᵀ M‖² / ‖M‖²` before any energy transfer (1 for a zero matrix).
+
+    Raises:
+        RankError: `rank` is not from 1 to `min(p, m)`.
+        ValueError: Another option is out of its range.
+    """
+    validate_options(energy, tail, damping)
+    matrix = ops.convert_to_tensor(matrix)
+    validate_rank(rank, min(matrix.shape[-2:]))
+    if rank == min(matrix.shape[-2:]) and not (damping and gain is not None):
+        return Truncated(matrix, ops.ones_like(matrix[..., 0, 0]))
+    dtype = keras.backend.standardize_dtype(matrix.dtype)
+    working = dtype if dtype in ("float32", "float64") else "float32"  # half precisions have no decompositions
+    kernel = ops.cast(matrix, working)
+    if gain is not None:
+        gain = ops.cast(gain, working)
+
+    basis = top_subspace(kernel, rank, gain, engine=engine)
+    transposed = ops.swapaxes(basis, -1, -2)
+    kept = ops.matmul(basis, ops.matmul(transposed, kernel))
+    if damping and gain is not None:
+        squared = ops.square(gain)
+        kept = kept * ops.expand_dims(squared / (squared + damping), -2)
+    total, captured = _split_energy(scaled_columns(kernel, gain), transposed)
+    share = ops.where(total > 0, captured / ops.where(total > 0, total, ops.ones_like(total)), ops.ones_like(total))
+    if energy == "none":
+        scale = ops.ones_like(share)
+    elif energy == "merged":
+        scale = _transfer_scale(total, captured, tail)
+    else:
+        scale = _transfer_scale(*_split_energy(unit_scale(kernel, (-2, -1)), transposed), tail)
+    result = kept * scale[..., None, None]
+    if tail:
+        result = result + tail * (kernel - kept)
+    return Truncated(ops.cast(result, dtype), share)
+
+
+def truncate(
+    matrix,
+    rank: int,
+    *,
+    gain=None,
+    energy: str = "merged",
+    tail: float = 0.0,
+    damping: float = 0.0,
+    engine: str = "auto",
+):
+    """Projects a matrix onto those of a rank, and hands the energy of what is cut to what is kept.
+
+    `P = Q Qᵀ K`, with `Q` the top-`rank` left singular vectors of `M = K · diag(gain)`, solves
+    `argmin ‖(P − K) · diag(gain)‖` over the matrices of that rank, for any gain, zero and negative included. Returned is
+    `s · P + tail · (K − P)` with `s² = (‖M‖² − tail² ‖M − Q Qᵀ M‖²) / ‖Qᵀ M‖²`. At full rank nothing changes.
+
+    Args:
+        matrix: Tensor `K` of shape `(..., p, m)`; half precisions are computed in float32.
+        rank: Rank to keep, from 1 to `min(p, m)`.
+        gain: Tensor `(..., m)`: what multiplies each column further on, such as a batch norm's `γ / sqrt(var + ε)`; `None`
+            for ones.
+        energy: `"merged"` keeps `‖M‖`, `"raw"` keeps `‖K‖`, `"none"` truncates plainly (`s = 1`).
+        tail: Share of the cut part that stays, in [0, 1]; above 0 the result is not of low rank.
+        damping: The authors' release divides by the gain as `g / (g² + 1e-5)`, which multiplies column `j` of `P` by
+            `g² / (g² + damping)`: columns of small gain shrink at each projection until they die. 0 is exact.
+        engine: See `top_subspace`.
+
+    Returns:
+        Tensor of the shape and dtype of `matrix`.
+
+    Raises:
+        RankError: `rank` is not from 1 to `min(p, m)`.
+        ValueError: Another option is out of its range.
+    """
+    options = {"gain": gain, "energy": energy, "tail": tail, "damping": damping, "engine": engine}
+    return truncate_and_measure(matrix, rank, **options).matrix

@@ -1,0 +1,231 @@
+"""The plan: the only thing that passes between stages.
+
+It says for each layer which decomposition at which rank, which batch norm its kernel is projected with, and what it costs
+before and after; and for each layer that is left alone, why.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+import keras
+
+from lrpet_tf import adapters
+from lrpet_tf.errors import LowRankError, PlanMismatchError
+from lrpet_tf.files import write_atomically
+from lrpet_tf.graph import read_graph
+from lrpet_tf.report import megas, render
+
+_FORMAT = "lrpet_tf plan 1"
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerPlan:
+    """What is to be done with one layer.
+
+    Attributes:
+        path: Path of the layer.
+        layer_type: Name of its class.
+        kernel_shape: Shape of its kernel, `(kh, kw, in, out)`.
+        decomposition: Name of the decomposition.
+        rank: Rank to train and factorize to.
+        full_rank: Full rank of the kernel.
+        batch_norm: Path of the batch norm whose scale is merged into the kernel when it is projected, or `None`.
+        reason: Why that batch norm, or why none.
+        macs: Multiply-accumulates for one sample as a dense layer, over all its calls; `None` where a size is unknown.
+        low_rank_macs: The same as a chain of factors.
+        params: Weights as a dense layer.
+        low_rank_params: Weights as a chain of factors.
+    """
+
+    path: str
+    layer_type: str
+    kernel_shape: tuple[int, int, int, int]
+    decomposition: str
+    rank: int
+    full_rank: int
+    batch_norm: str | None
+    reason: str
+    macs: int | None
+    low_rank_macs: int | None
+    params: int
+    low_rank_params: int
+
+
+@dataclasses.dataclass(frozen=True)
+class SkippedLayer:
+    """A layer that is left as it is.
+
+    Attributes:
+        path: Path of the layer.
+        layer_type: Name of its class.
+        reason: Why it is left alone.
+        macs: Multiply-accumulates for one sample; `None` where a size is unknown, 0 where the type is not counted.
+        params: Weights; 0 where the type is not counted.
+    """
+
+    path: str
+    layer_type: str
+    reason: str
+    macs: int | None
+    params: int
+
+
+def _sum(values) -> int | None:
+    values = list(values)
+    return None if None in values else sum(values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which layers become chains of low rank, and which do not and why. Printing it shows a table.
+
+    Attributes:
+        layers: The layers to factorize, in the order of the graph.
+        skipped: The other layers that hold matrices of weights.
+    """
+
+    layers: tuple[LayerPlan, ...]
+    skipped: tuple[SkippedLayer, ...]
+
+    @property
+    def macs(self) -> int | None:
+        """Multiply-accumulates of the dense model for one sample; `None` where a size is unknown."""
+        return _sum(layer.macs for layer in (*self.layers, *self.skipped))
+
+    @property
+    def low_rank_macs(self) -> int | None:
+        """Multiply-accumulates of the factorized model for one sample; `None` where a size is unknown."""
+        return _sum([*(layer.low_rank_macs for layer in self.layers), *(layer.macs for layer in self.skipped)])
+
+    @property
+    def params(self) -> int:
+        """Weights of convolutions and Dense layers of the dense model."""
+        return sum(layer.params for layer in (*self.layers, *self.skipped))
+
+    @property
+    def low_rank_params(self) -> int:
+        """Weights of convolutions and Dense layers of the factorized model."""
+        return sum(layer.low_rank_params for layer in self.layers) + sum(layer.params for layer in self.skipped)
+
+    def to_json(self) -> str:
+        """Returns the plan as JSON; `Plan.from_json` reads it."""
+        return json.dumps({"format": _FORMAT, **dataclasses.asdict(self)}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Plan":
+        """Reads what `to_json` wrote.
+
+        Args:
+            text: JSON.
+
+        Returns:
+            An equal plan.
+
+        Raises:
+            LowRankError: The text is not a plan.
+        """
+        try:
+            content = json.loads(text)
+            if content["format"] != _FORMAT:
+                raise ValueError(f"format {content['format']!r}, expected {_FORMAT!r}")
+            layers = [LayerPlan(**{**row, "kernel_shape": tuple(row["kernel_shape"])}) for row in content["layers"]]
+            return cls(tuple(layers), tuple(SkippedLayer(**row) for row in content["skipped"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise LowRankError(f"This is not a plan saved by Plan.save: {error}") from error
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the plan to a JSON file, whole or not at all."""
+        write_atomically(path, self.to_json().encode())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Plan":
+        """Reads a file written by `save`.
+
+        Args:
+            path: The file.
+
+        Returns:
+            An equal plan.
+
+        Raises:
+            LowRankError: The file is not a plan.
+        """
+        return cls.from_json(pathlib.Path(path).read_text())
+
+    def resolve(self, model: keras.Model) -> dict[str, keras.layers.Layer]:
+        """Finds the layers that the plan speaks of in a model.
+
+        Args:
+            model: The model that the plan was made for, or one of the same architecture.
+
+        Returns:
+            Its layers by path, batch norms included.
+
+        Raises:
+            PlanMismatchError: A planned layer is missing, or its kernel has another shape.
+            UnsupportedModelError: The graph of the model cannot be read.
+        """
+        layers = read_graph(model).layers()
+        for planned in self.layers:
+            layer = layers.get(planned.path)
+            adapter = adapters.find(layer) if layer is not None else None
+            if not isinstance(adapter, adapters.KernelAdapter):
+                raise PlanMismatchError(model.name, planned.path, f"no layer of type {planned.layer_type}")
+            if adapter.hwio_shape(layer) != planned.kernel_shape:
+                why = f"a kernel of shape {adapter.hwio_shape(layer)}, where the plan has {planned.kernel_shape},"
+                raise PlanMismatchError(model.name, planned.path, why)
+            if planned.batch_norm is not None and planned.batch_norm not in layers:
+                raise PlanMismatchError(model.name, planned.batch_norm, f"no batch norm for '{planned.path}'")
+        return layers
+
+    def __str__(self) -> str:
+        """Returns the table of planned layers, with totals, and the table of skipped ones."""
+        parts = [_planned_table(self)]
+        if self.skipped:
+            rows = [(layer.path, layer.layer_type, layer.reason, megas(layer.macs)) for layer in self.skipped]
+            parts.append(render("Left as they are", ("layer", "type", "reason", "MACs"), rows, text_columns=3))
+        return "\n".join(parts)
+
+
+def _ratio(after: int | None, before: int | None) -> str:
+    return "?" if after is None or before is None else f"{after / before:.2f}" if before else "-"
+
+
+def _planned_table(plan: Plan) -> str:
+    rows = [
+        (
+            layer.path,
+            layer.decomposition,
+            layer.batch_norm or f"none: {layer.reason}",
+            "×".join(map(str, layer.kernel_shape)),
+            f"{layer.rank} of {layer.full_rank}",
+            megas(layer.macs),
+            megas(layer.low_rank_macs),
+            _ratio(layer.low_rank_macs, layer.macs),
+        )
+        for layer in plan.layers
+    ]
+    footer = (
+        f"whole model ({len(plan.layers)} layers factorized)",
+        "",
+        "",
+        f"weights {megas(plan.params)} → {megas(plan.low_rank_params)}",
+        "",
+        megas(plan.macs),
+        megas(plan.low_rank_macs),
+        _ratio(plan.low_rank_macs, plan.macs),
+    )
+    columns = ("layer", "form", "batch norm", "kernel", "rank", "MACs", "after", "ratio")
+    return render("Low-rank plan", columns, rows, footer=footer, text_columns=3)
+
+
+def attach(model: keras.Model, plan: Plan) -> None:
+    """Leaves a plan on a model, where `factorize` finds it; it is not saved with the model."""
+    model._lrpet_plan = plan
+
+
+def attached(model: keras.Model) -> Plan | None:
+    """Returns the plan that training left on a model, or `None`."""
+    return getattr(model, "_lrpet_plan", None)

@@ -1,0 +1,7 @@
+"""When to act: the callback, the projector for loops of one's own, and the recalibration of batch norms."""
+
+from lrpet_tf.training.callback import LRPETCallback
+from lrpet_tf.training.projector import Projector
+from lrpet_tf.training.recalibration import recalibrate_batch_norms
+
+__all__ = ["LRPETCallback", "Projector", "recalibrate_batch_norms"]

@@ -1,0 +1,5 @@
+"""Installs lrpet_tf; everything is declared in pyproject.toml."""
+
+from setuptools import setup
+
+setup()
