@@ -47,27 +47,29 @@ def factorize(model: keras.Model, plan: Plan | None = None) -> keras.Model:
     Warns:
         UserWarning: Kernels are not of their planned rank, so that the outputs differ; or the plan has no layers.
     """
-    plan = plan if plan is not None else attached(model)
-    given = plan is not None
-    if not given:
-        plan = make_plan(model, NumericalRank())
+    given = plan if plan is not None else attached(model)
+    plan = given if given is not None else make_plan(model, NumericalRank())
     layers = plan.resolve(model)
-    if not given and not plan.layers and not any(_own_chain(layer) for layer in layers.values()):
-        raise NothingToFactorizeError("no plan was given, and no kernel is of low rank")
-    chains = {}
+    chains = {id(layer): _own_chain(layer) for layer in layers.values() if _own_chain(layer) is not None}
     losses = {}
     for planned in plan.layers:
         chains[id(layers[planned.path])], losses[planned.path] = _factors(planned, layers)
-    _warn(plan, losses)
+    if not chains and given is None:
+        raise NothingToFactorizeError("no plan was given, and no kernel is of low rank")
+    _warn(chains, losses)
+    return _rewrite(model, layers, chains)
 
+
+def _rewrite(model: keras.Model, layers: dict[str, keras.layers.Layer], chains: dict[int, Chain]) -> keras.Model:
+    """Puts stock layers in the place of those that have a chain, by id."""
     pending = dict(chains)
+    taken = {layer.name for layer in layers.values()}
     stock = []
 
     def replace(layer: keras.layers.Layer):
-        chain = pending.pop(id(layer), None) or _own_chain(layer)
-        if chain is None:
+        if id(layer) not in pending:
             return None
-        made = adapters.find(layer).stock_chain(layer, chain)
+        made = adapters.find(layer).stock_chain(layer, pending.pop(id(layer)), taken)
         stock.extend(made)
         return [layer for layer, _ in made]
 
@@ -75,8 +77,8 @@ def factorize(model: keras.Model, plan: Plan | None = None) -> keras.Model:
     for layer, weights in stock:
         layer.set_weights(weights)
     if pending:
-        missed = [planned.path for planned in plan.layers if id(layers[planned.path]) in pending]
-        raise LowRankError(f"Layers were planned but not rewritten: {', '.join(missed)}. Please report this with the model.")
+        missed = ", ".join(path for path, layer in layers.items() if id(layer) in pending)
+        raise LowRankError(f"Layers were to be factorized but were not reached: {missed}. Please report this with the model.")
     return small
 
 
@@ -89,7 +91,7 @@ def _factors(planned: LayerPlan, layers: dict) -> tuple[Chain, float]:
     """Returns the chain of a planned layer, and the share of its norm, as its batch norm scales it, that is cut."""
     layer = layers[planned.path]
     adapter = adapters.find(layer)
-    kernel = adapter.to_hwio(ops.convert_to_numpy(ops.cast(adapter.kernel(layer), "float32"))).astype(np.float64)
+    kernel = adapter.to_hwio(ops.convert_to_numpy(adapter.kernel(layer))).astype(np.float64)
     gain = None
     if planned.batch_norm is not None:
         gain = ops.convert_to_numpy(batch_norm.gain(layers[planned.batch_norm])).astype(np.float64)
@@ -114,8 +116,8 @@ def _has_collapsed(kernel: np.ndarray, gain: np.ndarray | None, form) -> bool:
     return all(form.spectrum(kernel, scale)[0] < _COLLAPSED for scale in (None, gain))
 
 
-def _warn(plan: Plan, losses: dict[str, float]) -> None:
-    if not plan.layers:
+def _warn(chains: dict[int, Chain], losses: dict[str, float]) -> None:
+    if not chains:
         warnings.warn("The plan has no layers to factorize; the model is copied as it is. print(plan) says why.", stacklevel=3)
     noticeable = {path: loss for path, loss in losses.items() if loss > _NOTICEABLE}
     if noticeable:

@@ -2,6 +2,7 @@
 
 import abc
 import math
+from collections.abc import Collection
 from typing import NamedTuple
 
 import keras
@@ -68,8 +69,14 @@ class KernelAdapter(Adapter):
         """Returns the height and width of an input or output of the layer, from its shape with the batch axis."""
 
     @abc.abstractmethod
-    def stock_chain(self, layer: keras.layers.Layer, chain: Chain) -> list[StockLayer]:
-        """Returns the stock layers that compute what the layer would with the composed kernel of the chain."""
+    def stock_chain(self, layer: keras.layers.Layer, chain: Chain, taken: Collection[str] = ()) -> list[StockLayer]:
+        """Returns the stock layers that compute what the layer would with the composed kernel of the chain.
+
+        Args:
+            layer: The layer that they stand for.
+            chain: The factors.
+            taken: Names that other layers of the model have.
+        """
 
     def channel_axis(self, layer: keras.layers.Layer) -> int:
         """Returns the axis of the output channels: -1, or 1."""

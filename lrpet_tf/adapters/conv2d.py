@@ -1,5 +1,7 @@
 """Conv2D."""
 
+from collections.abc import Collection
+
 import keras
 from keras import layers, ops
 
@@ -41,9 +43,9 @@ class Conv2DAdapter(KernelAdapter):
             return f"grouped convolution (groups={layer.groups}) is not decomposed"
         return super().why_unsupported(layer)
 
-    def stock_chain(self, layer: layers.Conv2D, chain: Chain) -> list[StockLayer]:
+    def stock_chain(self, layer: layers.Conv2D, chain: Chain, taken: Collection[str] = ()) -> list[StockLayer]:
         """Returns Conv2D layers; see `KernelAdapter.stock_chain`."""
-        stock = conv2d_chain(layer, [FactorShape(factor.kernel.shape, factor.spatial_axes) for factor in chain])
+        stock = conv2d_chain(layer, [FactorShape(factor.kernel.shape, factor.spatial_axes) for factor in chain], taken)
         weights = [[factor.kernel] for factor in chain]
         if layer.use_bias:
             weights[-1].append(ops.convert_to_numpy(layer.bias))

@@ -1,5 +1,7 @@
 """Dense."""
 
+from collections.abc import Collection
+
 import keras
 from keras import layers, ops
 
@@ -31,9 +33,9 @@ class DenseAdapter(KernelAdapter):
         """Returns the number of positions and 1: all axes between batch and features, as one."""
         return product(tuple(shape[1:-1])), 1
 
-    def stock_chain(self, layer: layers.Dense, chain: Chain) -> list[StockLayer]:
+    def stock_chain(self, layer: layers.Dense, chain: Chain, taken: Collection[str] = ()) -> list[StockLayer]:
         """Returns Dense layers; see `KernelAdapter.stock_chain`."""
-        stock = dense_chain(layer, [FactorShape(factor.kernel.shape, factor.spatial_axes) for factor in chain])
+        stock = dense_chain(layer, [FactorShape(factor.kernel.shape, factor.spatial_axes) for factor in chain], taken)
         weights = [[self.from_hwio(factor.kernel)] for factor in chain]
         if layer.use_bias:
             weights[-1].append(ops.convert_to_numpy(layer.bias))

@@ -83,7 +83,7 @@ def pack_inputs(model: keras.Model, tensors):
 
 
 def _output_names(model: keras.Model) -> list[str]:
-    if isinstance(model.output, dict):
+    if not isinstance(model, keras.Sequential) and isinstance(model.output, dict):
         return [".".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(model.output)]
     return list(model.output_names)
 

@@ -5,43 +5,32 @@ initialisation, Khodak et al. 2021, arXiv 2105.01029), so that training begins w
 """
 
 import keras
-import numpy as np
 from keras import ops
 
 from lrpet_tf import decompositions
 from lrpet_tf.layers.stock import conv2d_chain, dense_chain
-from lrpet_tf.linalg import Chain, Factor, rank_from_share, validate_rank
+from lrpet_tf.linalg import Chain, Factor, balanced_pair, rank_from_share, validate_rank
 
 
-class _SpectralDraw:
-    """Draws a dense kernel once, and hands out its factors as they are asked for."""
+class _SpectralFactor(keras.initializers.Initializer):
+    """Gives one of the two factors of the dense kernel that another initializer draws.
 
-    def __init__(self, initializer, decomposition, shape, rank):
-        self._initializer, self._decomposition = initializer, decomposition
-        self._shape, self._rank = shape, rank
-        self._chain: Chain | None = None
+    Both factors draw the kernel anew: Keras initializers repeat themselves, and a build inside a compiled function must not
+    hand tensors from one variable to another.
+    """
 
-    def factor(self, index: int) -> np.ndarray:
-        if self._chain is None:
-            kernel = ops.convert_to_numpy(self._initializer(self._shape, dtype="float32"))
-            self._chain = self._decomposition.factorize(kernel, self._rank)
-        return self._chain[index].kernel
-
-
-class _FactorInitializer(keras.initializers.Initializer):
-    """Gives one factor of a shared draw the shape that its layer asks for."""
-
-    def __init__(self, draw: _SpectralDraw, index: int):
-        self._draw, self._index = draw, index
+    def __init__(self, initializer: keras.initializers.Initializer, shape: tuple[int, ...], rank: int, index: int):
+        self._initializer, self._shape, self._rank, self._index = initializer, shape, rank, index
 
     def __call__(self, shape, dtype=None):
-        return ops.cast(ops.reshape(self._draw.factor(self._index).astype("float32"), shape), dtype or "float32")
+        """Returns the factor as a tensor `shape`."""
+        kernel = self._initializer(self._shape, dtype="float32")
+        factor = balanced_pair(ops.reshape(kernel, (-1, self._shape[-1])), self._rank)[self._index]
+        return ops.cast(ops.reshape(factor, shape), dtype or "float32")
 
 
 class _FactorChain:
     """Replaces the kernel of a Keras layer by a chain of factors of a given rank."""
-
-    decomposition = "channel"
 
     def __init__(self, *args, rank, **kwargs):
         super().__init__(*args, **kwargs)
@@ -66,17 +55,16 @@ class _FactorChain:
         Raises:
             RankError: The rank is above the full rank of the kernel.
         """
-        decomposition = decompositions.get(self.decomposition)
+        decomposition = decompositions.get("channel")
         shape = self._dense_shape(input_shape)
         full_rank = decomposition.max_rank(shape)
         rank = validate_rank(self.declared_rank, full_rank, self.name)
         rank = rank_from_share(rank, full_rank) if isinstance(rank, float) else rank
         shapes = decomposition.factor_shapes(shape, rank)
-        draw = _SpectralDraw(self.kernel_initializer, decomposition, shape, rank)
         self.factors = self._build_layers(shapes)
         self._spatial_axes = tuple(factor.spatial_axes for factor in shapes)
         for index, factor in enumerate(self.factors):
-            factor.kernel_initializer = _FactorInitializer(draw, index)
+            factor.kernel_initializer = _SpectralFactor(self.kernel_initializer, shape, rank, index)
             factor.build(input_shape)
             input_shape = factor.compute_output_shape(input_shape)
         self.built = True

@@ -9,7 +9,7 @@ from lrpet_tf.linalg.engines import ENGINES
 from lrpet_tf.linalg.exact import left_basis, singular_values, truncated_pair
 from lrpet_tf.linalg.rank import rank_from_share, validate_rank
 from lrpet_tf.linalg.subspace import top_subspace
-from lrpet_tf.linalg.truncate import ENERGY_MODES, Truncated, truncate, truncate_and_measure, validate_options
+from lrpet_tf.linalg.truncate import ENERGY_MODES, Truncated, balanced_pair, truncate, truncate_and_measure, validate_options
 
 __all__ = [
     "ENERGY_MODES",
@@ -18,6 +18,7 @@ __all__ = [
     "Factor",
     "FactorShape",
     "Truncated",
+    "balanced_pair",
     "compose",
     "left_basis",
     "rank_from_share",

@@ -154,3 +154,20 @@ def truncate(
     """
     options = {"gain": gain, "energy": energy, "tail": tail, "damping": damping, "engine": engine}
     return truncate_and_measure(matrix, rank, **options).matrix
+
+
+def balanced_pair(matrix, rank: int):
+    """Splits the best approximation of a rank into two factors of equal weight, as tensors.
+
+    `linalg.truncated_pair` does the same in float64 and outside of compiled functions.
+
+    Args:
+        matrix: Tensor `(p, m)` with the SVD `U Σ Vᵀ`.
+        rank: From 1 to `min(p, m)`.
+
+    Returns:
+        Tensors `U_r √Σ_r` of shape `(p, rank)` and `√Σ_r V_rᵀ` of shape `(rank, m)`.
+    """
+    left, values, right = ops.svd(matrix, full_matrices=False)
+    roots = ops.sqrt(values[:rank])
+    return left[:, :rank] * roots, roots[:, None] * right[:rank]
