@@ -68,7 +68,8 @@ def _in_float32(model: keras.Model, settings: dict) -> keras.Model:
     return exact
 
 
-def _accuracy(model: keras.Model, images, labels) -> float:
+def accuracy(model: keras.Model, images, labels) -> float:
+    """Returns the share of images that a model gets right, in [0, 1]."""
     return float(np.mean(np.argmax(model.predict(images, batch_size=500, verbose=0), axis=-1) == labels))
 
 
@@ -76,6 +77,14 @@ def _history(folder: pathlib.Path) -> list[dict]:
     with (folder / "history.csv").open() as file:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     return [{key: int(value) if key == "epoch" else round(value, 5) for key, value in row.items()} for row in rows]
+
+
+def write_json(path: pathlib.Path, content: dict) -> None:
+    """Writes a JSON file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.replace(path)
 
 
 def run(settings: dict, folder: pathlib.Path, data_dir: str | None) -> dict:
@@ -110,7 +119,7 @@ def run(settings: dict, folder: pathlib.Path, data_dir: str | None) -> dict:
         "experiment": settings,
         "keras": keras.version(),
         "backend": keras.backend.backend(),
-        "test_accuracy": _accuracy(final, images, labels),
+        "test_accuracy": accuracy(final, images, labels),
         "macs": lrpet.count_macs(final),
         "params": lrpet.count_params(final),
         "history": _history(folder),
@@ -124,10 +133,7 @@ def main(argv):
     settings = json.loads(path.read_text())
     result = run(settings, pathlib.Path(_RUNS.value) / path.stem, _DATA_DIR.value)
     target = pathlib.Path(_RESULTS.value) / path.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
-    partial.write_text(json.dumps(result, indent=1) + "\n")
-    partial.replace(target)
+    write_json(target, result)
     logging.info("%s: test accuracy %.2f %%, written to %s", path.stem, 100 * result["test_accuracy"], target)
 
 

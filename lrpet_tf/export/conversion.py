@@ -83,7 +83,9 @@ def pack_inputs(model: keras.Model, tensors):
 
 
 def _output_names(model: keras.Model) -> list[str]:
-    if not isinstance(model, keras.Sequential) and isinstance(model.output, dict):
+    if isinstance(model, keras.Sequential):
+        return [model.layers[-1].name]
+    if isinstance(model.output, dict):
         return [".".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(model.output)]
     return list(model.output_names)
 
@@ -92,10 +94,10 @@ def _run(converter, model: keras.Model) -> bytes:
     try:
         return converter.convert()
     except Exception as error:  # the converter raises its own types, and bare ones
-        unsupported = re.search(r"TF Select ops: (.*)", str(error))
-        if unsupported is None:
+        unsupported = re.findall(r"(?:TF Select|Custom) ops: (.*)", str(error))
+        if not unsupported:
             raise ExportError(f"TensorFlow could not convert the model '{model.name}': {error}") from error
         raise ExportError(
-            f"The model '{model.name}' holds operators that LiteRT does not have: {unsupported[1].strip()}. Replace the layers "
+            f"The model '{model.name}' holds operators that LiteRT does not have: {', '.join(unsupported)}. Replace the layers "
             "that make them, or move them out of the model."
         ) from error

@@ -121,7 +121,7 @@ class LRPETCallback(keras.callbacks.Callback):
             recalibrate_batch_norms(self.model, self._recalibrate, self._recalibrate_steps)
 
     def _steps(self) -> int:
-        return int(self.model.optimizer.iterations)
+        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
 
     def _when(self) -> str:
         return f"in epoch {self._epoch + 1}"

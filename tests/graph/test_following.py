@@ -31,7 +31,8 @@ def test_direct():
     layers.AveragePooling2D(2), layers.Identity(), layers.GaussianNoise(1.0), layers.Cropping2D(1),
 ], ids=lambda layer: type(layer).__name__)  # fmt: skip
 def test_linear_layers_between_are_passed(between):
-    assert _find(_sequence(_conv(), type(between).from_config(between.get_config()), layers.BatchNormalization(name="bn"))).batch_norm == "bn"  # fmt: skip
+    between = type(between).from_config(between.get_config())
+    assert _find(_sequence(_conv(), between, layers.BatchNormalization(name="bn"))).batch_norm == "bn"
 
 
 @pytest.mark.parametrize("between", [
