@@ -118,9 +118,8 @@ def main(argv):
     columns = ("", "test accuracy", "MACs", "weights", ".tflite", "latency", "ratio", "file against Keras model")
     title = f"Handwritten digits, {_EPOCHS.value} epochs each, seed {_SEED.value}"
     print(render(title, columns, rows))
-    print(
-        f"Latency: median of one image on one thread of this machine, the two files in turns.\nWritten: {report.path}, {picture}"
-    )
+    print("Latency: median of one image on one thread of this machine, the two files in turns.")
+    print(f"Written: {report.path}, {picture}, {output / 'plan.json'}")
     print(f"Took {time.perf_counter() - start:.0f} s.")
 
 

@@ -13,7 +13,7 @@ from absl import app, flags
 
 import lrpet_tf as lrpet
 from examples.cifar10 import data, models
-from examples.cifar10.train import accuracy, write_json
+from examples.cifar10.outcome import accuracy, write_json
 from lrpet_tf.report import render
 
 _RUNS = flags.DEFINE_string("runs", "runs/cifar10", "Folder of the runs of train.py.")

@@ -11,11 +11,11 @@ import json
 import pathlib
 
 import keras
-import numpy as np
 from absl import app, flags, logging
 
 import lrpet_tf as lrpet
 from examples.cifar10 import data, models
+from examples.cifar10.outcome import accuracy, write_json
 
 _EXPERIMENT = flags.DEFINE_string("experiment", None, "JSON file that describes the run.", required=True)
 _RESULTS = flags.DEFINE_string("results", "examples/cifar10/results", "Folder of the JSON results.")
@@ -68,23 +68,10 @@ def _in_float32(model: keras.Model, settings: dict) -> keras.Model:
     return exact
 
 
-def accuracy(model: keras.Model, images, labels) -> float:
-    """Returns the share of images that a model gets right, in [0, 1]."""
-    return float(np.mean(np.argmax(model.predict(images, batch_size=500, verbose=0), axis=-1) == labels))
-
-
 def _history(folder: pathlib.Path) -> list[dict]:
     with (folder / "history.csv").open() as file:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     return [{key: int(value) if key == "epoch" else round(value, 5) for key, value in row.items()} for row in rows]
-
-
-def write_json(path: pathlib.Path, content: dict) -> None:
-    """Writes a JSON file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(path)
 
 
 def run(settings: dict, folder: pathlib.Path, data_dir: str | None) -> dict:
