@@ -12,6 +12,11 @@ def _is_array(value) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
+def _holds_arrays(value) -> bool:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return len(parts) > 0 and all(map(_is_array, parts))
+
+
 def _inputs_of(batch):
     """Returns the inputs of `inputs`, `(inputs, targets)` or `(inputs, targets, sample weights)`."""
     return batch[0] if isinstance(batch, tuple) else batch
@@ -39,7 +44,7 @@ def input_batches(dataset, *, batch_size: int = 128) -> Iterator:
         LowRankError: The data set is of no such kind, or holds nothing.
     """
     arrays = _inputs_of(dataset)
-    if _is_array(arrays) or (isinstance(arrays, (dict, list)) and all(map(_is_array, keras.tree.flatten(arrays)))):
+    if _is_array(arrays) or _holds_arrays(arrays):
         batches = _slices(arrays, batch_size)
     elif isinstance(dataset, keras.utils.PyDataset):
         batches = (_inputs_of(dataset[index]) for index in range(dataset.num_batches))

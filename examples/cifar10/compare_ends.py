@@ -31,12 +31,12 @@ def _before_projection(name: str) -> keras.Model:
     return model
 
 
-def _row(start: str, energy: str, recalibrate: bool, train: data.Augmented, test) -> dict:
+def _row(start: str, energy: str, recalibrate: bool, train, test) -> dict:
     model = _before_projection(_STARTS[start])
     plan = lrpet.make_plan(model, 0.46, exclude="logits")
     kept = lrpet.Projector(model, plan, energy=energy).project()
     if recalibrate:
-        lrpet.recalibrate_batch_norms(model, train, _STEPS.value)
+        lrpet.recalibrate_batch_norms(model, data.augmented_batches(*train, batch_size=128, seed=0), _STEPS.value)
     return {
         "start": start,
         "energy": energy,
@@ -49,7 +49,7 @@ def _row(start: str, energy: str, recalibrate: bool, train: data.Augmented, test
 def main(argv):
     """Measures the four ends from both starts and prints a table."""
     del argv
-    train = data.Augmented(*data.load("train", _DATA_DIR.value), batch_size=128, seed=0)
+    train = data.load("train", _DATA_DIR.value)
     images, labels = data.load("test", _DATA_DIR.value)
     test = data.normalise(images), labels
     rows = [

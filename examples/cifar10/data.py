@@ -1,6 +1,8 @@
 """CIFAR-10 through TensorFlow Datasets, augmented in NumPy, the same on every Keras backend and after a resume."""
 
-import keras
+import itertools
+from collections.abc import Iterator
+
 import numpy as np
 
 MEAN = np.array([0.4868, 0.4822, 0.4414], "float32")
@@ -28,44 +30,37 @@ def normalise(images: np.ndarray) -> np.ndarray:
     return ((images / np.float32(255)) - MEAN) / STD
 
 
-class Augmented(keras.utils.PyDataset):
-    """Shuffled training batches, padded by 4, cropped to 32 and flipped at random.
+def augmented_batches(
+    images: np.ndarray, labels: np.ndarray, *, batch_size: int, seed: int, first_epoch: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields shuffled training batches without end: padded by 4, cropped to 32, and flipped at random.
 
-    The random stream depends on the seed and the epoch alone, so that an interrupted run goes on exactly as it would have.
+    Each epoch's order, crops and flips depend on the seed and the number of the epoch alone, so that a run that was interrupted
+    goes on with the very batches that it would have had.
 
     Args:
         images: uint8, `(n, 32, 32, 3)`.
-        labels: integers, `(n,)`.
-        batch_size: Images a batch; an incomplete last batch is left out.
+        labels: Integers, `(n,)`.
+        batch_size: Images a batch; an incomplete last batch of an epoch is left out.
         seed: Seed of the shuffling and of the augmentation.
+        first_epoch: Number of the epoch to begin with.
+
+    Yields:
+        Normalised float32 images `(batch_size, 32, 32, 3)` and labels `(batch_size,)`.
     """
+    padded = np.pad(images, ((0, 0), (4, 4), (4, 4), (0, 0)))
+    for epoch in itertools.count(first_epoch):
+        rng = np.random.default_rng((seed, epoch))
+        order = rng.permutation(len(labels))
+        tops, lefts = rng.integers(0, 9, (2, len(labels)))
+        flips = rng.random(len(labels)) < 0.5
+        for start in range(0, len(labels) - batch_size + 1, batch_size):
+            chosen = order[start : start + batch_size]
+            yield normalise(_crops(padded, chosen, tops[chosen], lefts[chosen], flips[chosen])), labels[chosen]
 
-    def __init__(self, images, labels, *, batch_size: int, seed: int):
-        super().__init__()
-        self._images = np.pad(images, ((0, 0), (4, 4), (4, 4), (0, 0)))
-        self._labels = labels
-        self._batch_size = batch_size
-        self._seed = seed
-        self.start_epoch(0)
 
-    def start_epoch(self, epoch: int) -> None:
-        """Draws the order, the crops and the flips of an epoch; call it as each epoch begins."""
-        rng = np.random.default_rng((self._seed, epoch))
-        count = len(self._labels)
-        self._order = rng.permutation(count)
-        self._offsets = rng.integers(0, 9, (2, count))
-        self._flips = rng.random(count) < 0.5
-
-    def __len__(self) -> int:
-        """Returns the number of whole batches."""
-        return len(self._labels) // self._batch_size
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns batch `index` as normalised float32 images and labels."""
-        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        top, left = self._offsets[:, chosen]
-        rows = top[:, None] + np.arange(32)
-        columns = left[:, None] + np.arange(32)
-        columns = np.where(self._flips[chosen, None], columns[:, ::-1], columns)
-        crops = self._images[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
-        return normalise(crops), self._labels[chosen]
+def _crops(padded, chosen, tops, lefts, flips) -> np.ndarray:
+    rows = tops[:, None] + np.arange(32)
+    columns = lefts[:, None] + np.arange(32)
+    columns = np.where(flips[:, None], columns[:, ::-1], columns)
+    return padded[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]

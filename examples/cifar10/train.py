@@ -46,19 +46,20 @@ def _compiled_model(settings: dict, steps_per_epoch: int) -> keras.Model:
     return model
 
 
-def _callbacks(settings: dict, train: data.Augmented, folder: pathlib.Path) -> list[keras.callbacks.Callback]:
-    before_projection = folder / "before_projection.keras"
-    callbacks = [
-        keras.callbacks.BackupAndRestore(folder / "backup"),
-        keras.callbacks.LambdaCallback(
-            on_epoch_begin=lambda epoch, logs: train.start_epoch(epoch),
-            on_test_begin=lambda logs: callbacks[0].model.save(before_projection),
-        ),
-    ]
-    if settings["lrpet"] is not None:
-        callbacks.append(lrpet.LRPETCallback(**settings["lrpet"]))
-    callbacks.append(keras.callbacks.CSVLogger(str(folder / "history.csv"), append=True))
-    return callbacks
+def _save(model: keras.Model, path: pathlib.Path) -> None:
+    partial = path.with_name(f"partial_{path.name}")
+    model.save(partial)
+    partial.replace(path)
+
+
+def _callbacks(settings: dict, model: keras.Model, folder: pathlib.Path) -> list[keras.callbacks.Callback]:
+    before_projection = keras.callbacks.LambdaCallback(
+        on_test_begin=lambda logs: _save(model, folder / "before_projection.keras")
+    )
+    low_rank = [] if settings["lrpet"] is None else [lrpet.LRPETCallback(**settings["lrpet"])]
+    history = keras.callbacks.CSVLogger(str(folder / "history.csv"), append=True)
+    checkpoint = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: _save(model, folder / "last.keras"))
+    return [before_projection, *low_rank, history, checkpoint]
 
 
 def _in_float32(model: keras.Model, settings: dict) -> keras.Model:
@@ -71,6 +72,7 @@ def _in_float32(model: keras.Model, settings: dict) -> keras.Model:
 def _history(folder: pathlib.Path) -> list[dict]:
     with (folder / "history.csv").open() as file:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    rows = {row["epoch"]: row for row in rows}.values()  # an epoch that was interrupted after its line was written comes twice
     return [{key: int(value) if key == "epoch" else round(value, 5) for key, value in row.items()} for row in rows]
 
 
@@ -88,14 +90,20 @@ def run(settings: dict, folder: pathlib.Path, data_dir: str | None) -> dict:
     """
     folder.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(settings["seed"])
-    train = data.Augmented(*data.load("train", data_dir), batch_size=settings["batch_size"], seed=settings["seed"])
+    train, train_labels = data.load("train", data_dir)
     images, labels = data.load("test", data_dir)
     images = data.normalise(images)
-    model = _compiled_model(settings, len(train))
-    callbacks = _callbacks(settings, train, folder)
+    steps = len(train_labels) // settings["batch_size"]
+    last = folder / "last.keras"
+    model = keras.models.load_model(last) if last.exists() else _compiled_model(settings, steps)
+    first_epoch = int(keras.ops.convert_to_numpy(model.optimizer.iterations)) // steps
+    callbacks = _callbacks(settings, model, folder)
+    batches = data.augmented_batches(
+        train, train_labels, batch_size=settings["batch_size"], seed=settings["seed"], first_epoch=first_epoch
+    )
     model.fit(
-        train, epochs=settings["epochs"], validation_data=(images, labels), validation_batch_size=500,
-        callbacks=callbacks, verbose=2,
+        batches, steps_per_epoch=steps, initial_epoch=first_epoch, epochs=settings["epochs"],
+        validation_data=(images, labels), validation_batch_size=500, callbacks=callbacks, verbose=2,
     )  # fmt: skip
     plan = next((callback.plan for callback in callbacks if hasattr(callback, "plan")), None)
     final = _in_float32(model, settings)

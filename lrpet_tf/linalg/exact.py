@@ -65,6 +65,10 @@ def truncated_pair(matrix: np.ndarray, rank: int, gain: np.ndarray | None = None
     """
     matrix = np.asarray(matrix, np.float64)
     basis = left_basis(matrix, rank, gain)
-    left, values, right = np.linalg.svd(basis.T @ matrix, full_matrices=False)
-    roots = np.sqrt(values)
-    return (basis @ left) * roots, roots[:, None] * right
+    rows = basis.T @ matrix
+    if gain is not None:  # without a gain the basis holds singular vectors of the matrix itself
+        rotation = np.linalg.eigh(rows @ rows.T)[1][:, ::-1]
+        basis, rows = basis @ rotation, rotation.T @ rows
+    # The product is the same whatever the rows are divided by: measured lengths do better than computed singular values.
+    roots = np.sqrt(np.linalg.norm(rows, axis=1))
+    return basis * roots, rows / np.where(roots > 0, roots, 1.0)[:, None]
