@@ -68,9 +68,9 @@ class Row:
 
 
 def build(name: str, size: int) -> keras.Model:
-    """Returns a model with random weights and lively batch norms, for 10 classes."""
+    """Returns a model with random weights and lively batch norms, whose 10 outputs are logits: a softmax hides differences."""
     keras.utils.set_random_seed(0)
-    model = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3), classes=10)
+    model = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None)
     rng = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):

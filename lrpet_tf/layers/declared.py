@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from lrpet_tf.linalg import rank_from_share, truncate, validate_rank
+from lrpet_tf.linalg import resolve_rank, truncate, validate_rank
 
 
 class _DeclaredRank:
@@ -29,9 +29,7 @@ class _DeclaredRank:
             RankError: The declared rank is above the full rank.
         """
         matrix = ops.reshape(self.kernel, (-1, self.kernel.shape[-1]))
-        full_rank = min(matrix.shape)
-        rank = validate_rank(self.declared_rank, full_rank, self.name)
-        rank = rank_from_share(rank, full_rank) if isinstance(rank, float) else rank
+        rank = resolve_rank(self.declared_rank, min(matrix.shape), self.name)
         self.kernel.assign(ops.reshape(truncate(matrix, rank, gain=gain, **options), self.kernel.shape))
 
 

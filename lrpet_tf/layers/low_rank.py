@@ -9,7 +9,7 @@ from keras import ops
 
 from lrpet_tf import decompositions
 from lrpet_tf.layers.stock import conv2d_chain, dense_chain
-from lrpet_tf.linalg import Chain, Factor, balanced_pair, rank_from_share, validate_rank
+from lrpet_tf.linalg import Chain, Factor, balanced_pair, resolve_rank, validate_rank
 
 
 class _SpectralFactor(keras.initializers.Initializer):
@@ -57,9 +57,7 @@ class _FactorChain:
         """
         decomposition = decompositions.get("channel")
         shape = self._dense_shape(input_shape)
-        full_rank = decomposition.max_rank(shape)
-        rank = validate_rank(self.declared_rank, full_rank, self.name)
-        rank = rank_from_share(rank, full_rank) if isinstance(rank, float) else rank
+        rank = resolve_rank(self.declared_rank, decomposition.max_rank(shape), self.name)
         shapes = decomposition.factor_shapes(shape, rank)
         self.factors = self._build_layers(shapes)
         self._spatial_axes = tuple(factor.spatial_axes for factor in shapes)

@@ -7,7 +7,7 @@ on tensors use `keras.ops` alone and run eagerly and compiled on every backend; 
 from lrpet_tf.linalg.chain import Chain, Factor, FactorShape, compose
 from lrpet_tf.linalg.engines import ENGINES
 from lrpet_tf.linalg.exact import left_basis, singular_values, truncated_pair
-from lrpet_tf.linalg.rank import rank_from_share, validate_rank
+from lrpet_tf.linalg.rank import rank_from_share, resolve_rank, validate_rank
 from lrpet_tf.linalg.subspace import top_subspace
 from lrpet_tf.linalg.truncate import ENERGY_MODES, Truncated, balanced_pair, truncate, truncate_and_measure, validate_options
 
@@ -22,6 +22,7 @@ __all__ = [
     "compose",
     "left_basis",
     "rank_from_share",
+    "resolve_rank",
     "singular_values",
     "top_subspace",
     "truncate",

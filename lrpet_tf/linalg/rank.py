@@ -45,3 +45,21 @@ def validate_rank(rank: float, full_rank: int | None = None, path: str | None = 
     if not 0.0 < rank <= 1.0:
         raise RankError(rank, full_rank, path)
     return float(rank)
+
+
+def resolve_rank(rank: float, full_rank: int, path: str | None = None) -> int:
+    """Returns the rank that a user's share or number stands for.
+
+    Args:
+        rank: A share as a float in (0, 1], or a whole number from 1 to the full rank.
+        full_rank: The smaller side of the matrix.
+        path: Path of the layer, for the message.
+
+    Returns:
+        A whole number from 1 to `full_rank`.
+
+    Raises:
+        RankError: Neither a share nor a rank that the matrix can have.
+    """
+    rank = validate_rank(rank, full_rank, path)
+    return rank_from_share(rank, full_rank) if isinstance(rank, float) else rank

@@ -3,7 +3,7 @@
 from keras import ops
 
 from lrpet_tf.linalg.engines import ENGINES
-from lrpet_tf.linalg.rank import validate_rank
+from lrpet_tf.linalg.rank import resolve_rank
 
 # Up to this smaller side an SVD costs next to nothing, and it is the more accurate engine.
 _SVD_UP_TO = 64
@@ -47,7 +47,7 @@ def top_subspace(matrix, rank: int, gain=None, *, engine: str = "auto"):
 
     Args:
         matrix: Tensor `(..., p, m)`, float32 or float64.
-        rank: Number of basis vectors, from 1 to `min(p, m)`.
+        rank: Number of basis vectors: from 1 to `min(p, m)`, or a share of that as a float in (0, 1].
         gain: Tensor `(..., m)` that scales the columns, of any sign and zero included; `None` for ones.
         engine: `"svd"`, `"gram"`, or `"auto"`: SVD up to a smaller side of 64, the Gram matrix above.
 
@@ -55,11 +55,14 @@ def top_subspace(matrix, rank: int, gain=None, *, engine: str = "auto"):
         Tensor `(..., p, rank)` with orthonormal columns.
 
     Raises:
-        RankError: `rank` is not from 1 to `min(p, m)`.
+        RankError: `rank` is neither.
         ValueError: `engine` is unknown.
     """
+    matrix = ops.convert_to_tensor(matrix)
+    if gain is not None:
+        gain = ops.cast(gain, matrix.dtype)
     smaller = min(matrix.shape[-2:])
-    validate_rank(rank, smaller)
+    rank = resolve_rank(rank, smaller)
     if engine == "auto":
         engine = "svd" if smaller <= _SVD_UP_TO else "gram"
     if engine not in ENGINES:

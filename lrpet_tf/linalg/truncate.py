@@ -10,7 +10,7 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
-from lrpet_tf.linalg.rank import validate_rank
+from lrpet_tf.linalg.rank import resolve_rank
 from lrpet_tf.linalg.subspace import scaled_columns, top_subspace, unit_scale
 
 ENERGY_MODES = ("merged", "raw", "none")
@@ -84,13 +84,14 @@ def truncate_and_measure(
         The matrix, and `‖Qᵀ M‖² / ‖M‖²` before any energy transfer (1 for a zero matrix).
 
     Raises:
-        RankError: `rank` is not from 1 to `min(p, m)`.
+        RankError: `rank` is neither.
         ValueError: Another option is out of its range.
     """
     validate_options(energy, tail, damping)
     matrix = ops.convert_to_tensor(matrix)
-    validate_rank(rank, min(matrix.shape[-2:]))
-    if rank == min(matrix.shape[-2:]) and not (damping and gain is not None):
+    full_rank = min(matrix.shape[-2:])
+    rank = resolve_rank(rank, full_rank)
+    if rank == full_rank and not (damping and gain is not None):
         return Truncated(matrix, ops.ones_like(matrix[..., 0, 0]))
     dtype = keras.backend.standardize_dtype(matrix.dtype)
     working = dtype if dtype in ("float32", "float64") else "float32"  # half precisions have no decompositions
@@ -136,7 +137,7 @@ def truncate(
 
     Args:
         matrix: Tensor `K` of shape `(..., p, m)`; half precisions are computed in float32.
-        rank: Rank to keep, from 1 to `min(p, m)`.
+        rank: Rank to keep: a whole number from 1 to `min(p, m)`, or a share of that as a float in (0, 1].
         gain: Tensor `(..., m)`: what multiplies each column further on, such as a batch norm's `γ / sqrt(var + ε)`; `None`
             for ones.
         energy: `"merged"` keeps `‖M‖`, `"raw"` keeps `‖K‖`, `"none"` truncates plainly (`s = 1`).
@@ -149,7 +150,7 @@ def truncate(
         Tensor of the shape and dtype of `matrix`.
 
     Raises:
-        RankError: `rank` is not from 1 to `min(p, m)`.
+        RankError: `rank` is neither.
         ValueError: Another option is out of its range.
     """
     options = {"gain": gain, "energy": energy, "tail": tail, "damping": damping, "engine": engine}

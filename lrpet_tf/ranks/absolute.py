@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lrpet_tf.linalg import validate_rank
+from lrpet_tf.linalg import resolve_rank, validate_rank
 from lrpet_tf.ranks.base import Candidate, RankRule
 
 
@@ -21,4 +21,4 @@ class Absolute(RankRule):
 
     def choose(self, candidates: Sequence[Candidate]) -> dict[str, int]:
         """See `RankRule.choose`; a rank above a layer's full rank is an error that names the layer."""
-        return {c.path: validate_rank(self.rank, c.full_rank, c.path) for c in candidates}
+        return {each.path: resolve_rank(self.rank, each.full_rank, each.path) for each in candidates}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lrpet_tf.linalg import rank_from_share, validate_rank
+from lrpet_tf.linalg import resolve_rank
 from lrpet_tf.ranks.base import Candidate, RankRule
 
 
@@ -11,10 +11,5 @@ class Declared(RankRule):
 
     def choose(self, candidates: Sequence[Candidate]) -> dict[str, int]:
         """See `RankRule.choose`."""
-        ranks = {}
-        for candidate in candidates:
-            if candidate.declared_rank is None:
-                continue
-            rank = validate_rank(candidate.declared_rank, candidate.full_rank, candidate.path)
-            ranks[candidate.path] = rank_from_share(rank, candidate.full_rank) if isinstance(rank, float) else rank
-        return ranks
+        declared = [candidate for candidate in candidates if candidate.declared_rank is not None]
+        return {each.path: resolve_rank(each.declared_rank, each.full_rank, each.path) for each in declared}

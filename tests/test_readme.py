@@ -1,0 +1,72 @@
+"""What the README says is what the code does."""
+
+import json
+import pathlib
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import lrpet_tf as lrpet
+from tests import models
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+RESULTS = ROOT / "examples" / "cifar10" / "results"
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_the_whole_job_runs_as_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model, images = models.residual()
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices((np.tile(images, (8, 1, 1, 1)), np.arange(32) % 5)).batch(8)
+    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
+    assert len(code.strip().splitlines()) == 5
+    names = {"model": model, "train": data, "val": data}
+    exec(code.replace("epochs=30", "epochs=2"), names)
+    assert (tmp_path / "net.tflite").stat().st_size == names["report"].size_bytes
+    assert "top-1 agreement 100.0 %" in capsys.readouterr().out
+
+
+def test_every_name_in_the_readme_exists():
+    for name in set(re.findall(r"lrpet\.([A-Za-z_]+(?:\.[A-Za-z_0-9]+)?)", README)):
+        value = lrpet
+        for part in name.split("."):
+            value = getattr(value, part)
+
+
+@pytest.mark.parametrize(
+    ("name", "row"), [("resnet20_dense", "dense, 15 epochs"), ("resnet20_lrpet_046", "LRPET at share 0.46")]
+)
+def test_the_cifar_rows_are_the_committed_results(name, row):
+    result = json.loads((RESULTS / f"{name}.json").read_text())
+    (line,) = [line for line in README.splitlines() if line.startswith(f"| {row}")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert f"{result['experiment']['epochs']} epochs" in cells[0]
+    assert cells[1:] == [
+        f"{100 * result['test_accuracy']:.2f} %",
+        f"{result['macs'] / 1e6:.2f} M",
+        f"{result['params'] / 1e6:.2f} M",
+    ]
+
+
+def test_the_figures_about_the_end_of_a_training_are_the_committed_ones():
+    ends = json.loads((RESULTS / "resnet20_ends.json").read_text())["ends"]
+    trained = [100 * end["test_accuracy"] for end in ends if end["start"] == "trained with LRPET"]
+    cut = {
+        (end["energy"], end["recalibrated"]): 100 * end["test_accuracy"] for end in ends if end["start"] != "trained with LRPET"
+    }
+    assert f"{min(trained):.2f} to {max(trained):.2f} %" in README
+    assert f"{cut['merged', False]:.1f} %" in README
+    assert f"{cut['merged', True]:.1f} %" in README
+
+
+def test_the_commands_are_targets_of_the_makefile():
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"^make (\w+)", README, re.MULTILINE)) == {"demo", "test"} <= set(targets)
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
