@@ -11,7 +11,8 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/linalg tests/decompositions tests/layers tests/training
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/linalg tests/decompositions tests/layers tests/adapters tests/graph \
+		tests/costs tests/training tests/test_planning.py tests/test_factorization.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import keras
+from keras import ops
 
 from lrpet_tf.graph.replay import check_supported, is_graph, replay
 
@@ -96,5 +97,6 @@ def rewrite(
             _carry_trainable(source, layer)
     for source, copy in rewriter.copies:
         for variable, target in zip(source.variables, copy.variables, strict=True):
-            target.assign(variable)
+            # A true copy: JAX gives the buffers of a model away when it trains or predicts.
+            target.assign(ops.copy(variable))
     return rewritten
