@@ -15,7 +15,7 @@ import time
 
 import keras
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from keras import layers
 
 import lrpet_tf as lrpet
@@ -80,6 +80,7 @@ def spectra(model: keras.Model, plan: lrpet.Plan) -> dict[str, np.ndarray]:
 def main(argv):
     """Runs the whole job and prints one table."""
     del argv
+    logging.set_verbosity(logging.WARNING)
     start = time.perf_counter()
     output = pathlib.Path(_OUTPUT.value)
     output.mkdir(parents=True, exist_ok=True)

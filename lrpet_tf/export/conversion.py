@@ -1,5 +1,7 @@
 """From a Keras model to the bytes of a `.tflite` file."""
 
+import contextlib
+import logging
 import re
 from typing import NamedTuple
 
@@ -90,9 +92,24 @@ def _output_names(model: keras.Model) -> list[str]:
     return list(model.output_names)
 
 
+@contextlib.contextmanager
+def _quiet():
+    """Keeps TensorFlow from telling about the folders that it converts through."""
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 def _run(converter, model: keras.Model) -> bytes:
     try:
-        return converter.convert()
+        with _quiet():
+            return converter.convert()
     except Exception as error:  # the converter raises its own types, and bare ones
         unsupported = re.findall(r"(?:TF Select|Custom) ops: (.*)", str(error))
         if not unsupported:
