@@ -13,7 +13,7 @@ def _is_array(value) -> bool:
 
 
 def _holds_arrays(value) -> bool:
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
     return len(parts) > 0 and all(map(_is_array, parts))
 
 

@@ -11,7 +11,7 @@ from lrpet_tf.adapters import batch_norm
 from lrpet_tf.errors import LowRankError, NonFiniteKernelError, NothingToFactorizeError
 from lrpet_tf.graph import rewrite
 from lrpet_tf.linalg import Chain, Factor, compose
-from lrpet_tf.plan import LayerPlan, Plan, attached
+from lrpet_tf.plan import LayerPlan, Plan, attached, check_plan
 from lrpet_tf.planning import make_plan
 from lrpet_tf.ranks import NumericalRank
 
@@ -47,7 +47,7 @@ def factorize(model: keras.Model, plan: Plan | None = None) -> keras.Model:
     Warns:
         UserWarning: Kernels are not of their planned rank, so that the outputs differ; or the plan has no layers.
     """
-    given = plan if plan is not None else attached(model)
+    given = attached(model) if plan is None else check_plan(plan)
     plan = given if given is not None else make_plan(model, NumericalRank())
     layers = plan.resolve(model)
     chains = {id(layer): _own_chain(layer) for layer in layers.values() if _own_chain(layer) is not None}
@@ -63,7 +63,7 @@ def factorize(model: keras.Model, plan: Plan | None = None) -> keras.Model:
 def _rewrite(model: keras.Model, layers: dict[str, keras.layers.Layer], chains: dict[int, Chain]) -> keras.Model:
     """Puts stock layers in the place of those that have a chain, by id."""
     pending = dict(chains)
-    taken = {layer.name for layer in layers.values()}
+    taken = {layer.name for layer in (*layers.values(), *model._flatten_layers())}
     stock = []
 
     def replace(layer: keras.layers.Layer):
@@ -79,6 +79,9 @@ def _rewrite(model: keras.Model, layers: dict[str, keras.layers.Layer], chains: 
     if pending:
         missed = ", ".join(path for path, layer in layers.items() if id(layer) in pending)
         raise LowRankError(f"Layers were to be factorized but were not reached: {missed}. Please report this with the model.")
+    left = ", ".join(f"'{layer.name}'" for layer in small._flatten_layers() if type(layer).__module__.startswith("lrpet_tf"))
+    if left:
+        raise LowRankError(f"Layers of this library inside a wrapper or another layer cannot be made stock layers: {left}.")
     return small
 
 

@@ -11,10 +11,12 @@ import pathlib
 
 import keras
 
-from lrpet_tf import adapters
+from lrpet_tf import adapters, decompositions
+from lrpet_tf.adapters.batch_norm import is_batch_norm
 from lrpet_tf.errors import LowRankError, PlanMismatchError
 from lrpet_tf.files import write_atomically
 from lrpet_tf.graph import read_graph
+from lrpet_tf.linalg import resolve_rank
 from lrpet_tf.report import megas, render
 
 _FORMAT = "lrpet_tf plan 1"
@@ -165,6 +167,7 @@ class Plan:
 
         Raises:
             PlanMismatchError: A planned layer is missing, or its kernel has another shape.
+            RankError: A rank is above the full rank of its layer.
             UnsupportedModelError: The graph of the model cannot be read.
         """
         layers = read_graph(model).layers()
@@ -176,7 +179,9 @@ class Plan:
             if adapter.hwio_shape(layer) != planned.kernel_shape:
                 why = f"a kernel of shape {adapter.hwio_shape(layer)}, where the plan has {planned.kernel_shape},"
                 raise PlanMismatchError(model.name, planned.path, why)
-            if planned.batch_norm is not None and planned.batch_norm not in layers:
+            full_rank = decompositions.get(planned.decomposition).max_rank(planned.kernel_shape)
+            resolve_rank(planned.rank, full_rank, planned.path)
+            if planned.batch_norm is not None and not is_batch_norm(layers.get(planned.batch_norm)):
                 raise PlanMismatchError(model.name, planned.batch_norm, f"no batch norm for '{planned.path}'")
         return layers
 
@@ -184,7 +189,10 @@ class Plan:
         """Returns the table of planned layers, with totals, and the table of skipped ones."""
         parts = [_planned_table(self)]
         if self.skipped:
-            rows = [(layer.path, layer.layer_type, layer.reason, megas(layer.macs)) for layer in self.skipped]
+            rows = [
+                (layer.path, layer.layer_type, layer.reason, "-" if layer.macs == 0 else megas(layer.macs))
+                for layer in self.skipped
+            ]
             parts.append(render("Left as they are", ("layer", "type", "reason", "MACs"), rows, text_columns=3))
         return "\n".join(parts)
 
@@ -219,6 +227,20 @@ def _planned_table(plan: Plan) -> str:
     )
     columns = ("layer", "form", "batch norm", "kernel", "rank", "MACs", "after", "ratio")
     return render("Low-rank plan", columns, rows, footer=footer, text_columns=3)
+
+
+def check_plan(plan: Plan) -> Plan:
+    """Returns a plan as it is.
+
+    Raises:
+        LowRankError: It is something else.
+    """
+    if not isinstance(plan, Plan):
+        raise LowRankError(
+            "Expected a plan from lrpet_tf.make_plan(model, rank=…), or from Plan.load for a saved one. "
+            f"Received: plan={plan!r}"
+        )
+    return plan
 
 
 def attach(model: keras.Model, plan: Plan) -> None:

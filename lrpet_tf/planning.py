@@ -98,8 +98,8 @@ def _assemble(graph: Graph, layers, reasons, chosen, form: Decomposition, keep_i
     finder = BatchNormFinder(graph)
     planned, skipped = [], []
     for path, layer in layers.items():
-        adapter = adapters.find(layer)
-        dense = layer_cost(layer, adapter, graph.calls_of(layer)) if adapter is not None else Cost(0, 0)
+        adapter, counted = adapters.find(layer), adapters.find_counted(layer)
+        dense = layer_cost(layer, counted, graph.calls_of(layer)) if counted is not None else Cost(0, 0)
         reason = reasons[path]
         if reason is None and path not in chosen:
             reason = "no rank was chosen for it"

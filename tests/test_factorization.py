@@ -275,3 +275,125 @@ def test_a_name_that_is_taken_already():
     small = lrpet.factorize(model, plan)
     assert len({layer.name for layer in small.layers}) == 5
     _assert_same_outputs(model, small, models._images())
+
+
+def _between_dense_layers(*parts):
+    return keras.Sequential([keras.Input((8,)), layers.Dense(8, name="first"), *parts, layers.Dense(6, name="last")])
+
+
+def _own_activation(x):
+    return keras.ops.tanh(x) * 2.0
+
+
+def _assert_full_rank_is_exact(model, data):
+    small = lrpet.factorize(model, lrpet.make_plan(model, 1.0, keep_if_no_gain=True))
+    _assert_same_outputs(model, small, data)
+    return small
+
+
+def test_an_adapted_normalization_keeps_what_it_learnt(rng, tmp_path):
+    normalization = layers.Normalization()
+    normalization.adapt(rng.normal(3.0, 5.0, (50, 8)).astype("float32"))
+    model = keras.Sequential([keras.Input((8,)), normalization, layers.Dense(6)])
+    data = rng.normal(3.0, 5.0, (4, 8)).astype("float32")
+    small = _assert_full_rank_is_exact(model, data)
+    small.save(tmp_path / "small.keras")
+    _assert_same_outputs(small, keras.models.load_model(tmp_path / "small.keras"), data)
+
+
+FUNCTIONS = {
+    "lambda": lambda: layers.Lambda(lambda x: x * 2.0),
+    "lambda of a function": lambda: layers.Lambda(_own_activation),
+    "lambda of an operation": lambda: layers.Lambda(keras.ops.sin),
+    "activation": lambda: layers.Activation(_own_activation),
+    "dense": lambda: layers.Dense(8, activation=_own_activation),
+    "activation layer": lambda: layers.Dense(8, activation=layers.LeakyReLU()),
+    "activation layer with weights": lambda: layers.Dense(8, activation=layers.PReLU(alpha_initializer="ones")),
+}
+
+
+@pytest.mark.parametrize("make", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_functions_of_ones_own_need_no_registration(rng, make):
+    model = _between_dense_layers(make())
+    small = _assert_full_rank_is_exact(model, rng.standard_normal((4, 8)).astype("float32"))
+    assert {"first_factor0", "last_factor0"} <= {layer.name for layer in small.layers}
+
+
+@pytest.mark.tensorflow
+def test_vocabularies_are_carried_over():
+    import tensorflow as tf
+
+    lookup = layers.StringLookup(output_mode="multi_hot")
+    lookup.adapt(["a", "b", "c"])
+    inputs = keras.Input((2,), dtype="string")
+    model = keras.Model(inputs, layers.Dense(3)(lookup(inputs)))
+    small = lrpet.factorize(model, lrpet.make_plan(model, 1.0, keep_if_no_gain=True))
+    data = tf.constant([["a", "c"], ["b", "?"]])
+    np.testing.assert_allclose(model(data), small(data), atol=1e-6)
+
+
+def test_own_layers_with_groups_become_stock_layers(rng):
+    model = keras.Sequential([keras.Input((8, 8, 6)), lrpet.layers.LRPETConv2D(6, 3, rank=0.5, groups=3), layers.Flatten()])
+    model.add(layers.Dense(8, name="dense"))
+    small = _assert_full_rank_is_exact(model, rng.standard_normal((4, 8, 8, 6)).astype("float32"))
+    assert small.layers[0].groups == 3
+
+
+def test_own_layers_inside_a_wrapper_are_a_clear_error():
+    wrapped = layers.TimeDistributed(lrpet.layers.LowRankDense(6, rank=2, name="inside"))
+    model = keras.Sequential([keras.Input((5, 8)), layers.Dense(8), wrapped])
+    with pytest.raises(errors.LowRankError, match="wrapper.*'inside'"):
+        lrpet.factorize(model, lrpet.make_plan(model, 0.25))
+
+
+def test_names_of_inputs_and_nested_models_are_taken_too(rng):
+    inputs = keras.Input((8,), name="a_factor0")
+    model = keras.Model(inputs, layers.Dense(8, name="a")(inputs))
+    small = _assert_full_rank_is_exact(model, rng.standard_normal((4, 8)).astype("float32"))
+    assert small.layers[0].name == "a_factor0"
+
+
+def test_unnamed_inputs_keep_their_names():
+    model, _ = models.residual()
+    small = lrpet.factorize(model, lrpet.make_plan(model, 1.0, keep_if_no_gain=True))
+    assert small.layers[0].name == model.layers[0].name
+
+
+def test_a_call_of_ones_own_is_not_ignored():
+    class Doubled(keras.Model):
+        def call(self, inputs, training=None, mask=None):
+            return 2 * super().call(inputs, training=training, mask=mask)
+
+    inputs = keras.Input((8,))
+    model = Doubled(inputs, layers.Dense(8)(inputs))
+    with pytest.raises(errors.UnsupportedModelError, match="`call` of its own.*class Doubled"):
+        lrpet.make_plan(model, 0.25)
+
+
+def test_a_training_step_of_ones_own_is_fine(rng):
+    class Trained(keras.Model):
+        def train_step(self, data):
+            return super().train_step(data)
+
+    inputs = keras.Input((8,))
+    _assert_full_rank_is_exact(Trained(inputs, layers.Dense(8)(inputs)), rng.standard_normal((4, 8)).astype("float32"))
+
+
+@pytest.mark.parametrize("plan", [0.5, "plan.json"])
+def test_what_is_no_plan(plan):
+    model, _ = models.residual()
+    for use in (lrpet.factorize, lrpet.Projector):
+        with pytest.raises(errors.LowRankError, match="Expected a plan.*Received: plan="):
+            use(model, plan)
+    with pytest.raises(errors.LowRankError, match="Expected a plan"):
+        lrpet.LRPETCallback(plan=plan)
+
+
+def test_a_plan_that_was_tampered_with():
+    model, _ = models.residual()
+    plan = lrpet.make_plan(model, 0.25)
+    text = plan.to_json()
+    with pytest.raises(errors.RankError, match="rank=400"):
+        lrpet.factorize(model, lrpet.Plan.from_json(text.replace('"rank": 4,', '"rank": 400,')))
+    with pytest.raises(errors.PlanMismatchError, match="no batch norm"):
+        lrpet.factorize(model, lrpet.Plan.from_json(text.replace('"batch_norm": "stem_bn"', '"batch_norm": "head"')))

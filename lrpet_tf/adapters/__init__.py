@@ -13,6 +13,7 @@ from lrpet_tf.adapters.conv2d import Conv2DAdapter
 from lrpet_tf.adapters.counted import CountedAdapter
 from lrpet_tf.adapters.dense import DenseAdapter
 from lrpet_tf.adapters.own import LowRankConv2DAdapter, LowRankDenseAdapter, LRPETConv2DAdapter, LRPETDenseAdapter
+from lrpet_tf.adapters.wrappers import TimeDistributedAdapter
 from lrpet_tf.layers import LowRankConv2D, LowRankDense, LRPETConv2D, LRPETDense
 
 _DEPTHWISE = "depthwise: each filter reads a single channel, so there is no rank to cut"
@@ -34,6 +35,13 @@ ADAPTERS: dict[type, Adapter] = {
     layers.SeparableConv1D: CountedAdapter(("depthwise_kernel", "pointwise_kernel"), "SeparableConv1D is not decomposed"),
     layers.SeparableConv2D: CountedAdapter(("depthwise_kernel", "pointwise_kernel"), "SeparableConv2D is not decomposed"),
 }
+
+ADAPTERS[layers.TimeDistributed] = TimeDistributedAdapter(lambda layer: find_counted(layer))
+
+
+def find_counted(layer: keras.layers.Layer) -> Adapter | None:
+    """Returns the adapter that counts a layer: that of its type, or of the nearest type that it derives from, or `None`."""
+    return next((ADAPTERS[kind] for kind in type(layer).__mro__ if kind in ADAPTERS), None)
 
 
 def find(layer: keras.layers.Layer) -> Adapter | None:
@@ -65,6 +73,7 @@ __all__ = [
     "KernelAdapter",
     "StockLayer",
     "find",
+    "find_counted",
     "holds_matrix",
     "why_unsupported",
 ]

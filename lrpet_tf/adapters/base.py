@@ -96,6 +96,8 @@ class KernelAdapter(Adapter):
         """Returns why the kernel cannot be factorized, or `None` where it can."""
         if getattr(layer, "quantization_mode", None) is not None:
             return f"its kernel is quantized ({layer.quantization_mode}): factorize before quantizing"
+        if getattr(layer.activation, "weights", None):
+            return f"its activation ({type(layer.activation).__name__}) has weights of its own: make it a layer of the model"
         if getattr(layer, "lora_enabled", False):
             return "LoRA is enabled: merge it by saving and reloading the model first"
         return None

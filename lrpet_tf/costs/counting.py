@@ -27,7 +27,7 @@ def count_macs(model: keras.Model) -> int:
     graph = read_graph(model)
     total = 0
     for call in graph.calls:
-        adapter = adapters.find(call.layer)
+        adapter = adapters.find_counted(call.layer)
         if adapter is None:
             continue
         macs = adapter.macs(call.layer, call.input_shape, call.output_shape)
@@ -53,5 +53,5 @@ def count_params(model: keras.Model) -> int:
         UnsupportedModelError: The model is of another kind, or not built.
     """
     layers = read_graph(model).layers().values()
-    found = ((layer, adapters.find(layer)) for layer in layers)
+    found = ((layer, adapters.find_counted(layer)) for layer in layers)
     return sum(layer_cost(layer, adapter, ()).params for layer, adapter in found if adapter is not None)

@@ -1,6 +1,7 @@
 """From a Keras model to the bytes of a `.tflite` file."""
 
 import contextlib
+import keyword
 import logging
 import re
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from typing import NamedTuple
 import keras
 
 from lrpet_tf.errors import ExportError, require
+from lrpet_tf.graph import input_layer
 
 # What the converter is asked for, by the name that a user gives.
 QUANTIZATIONS = (None, "float16")
@@ -21,13 +23,16 @@ class Converted(NamedTuple):
     outputs: tuple[str, ...]
 
 
-def _clean(name: str) -> str:
-    return re.sub(r"\W", "_", name)
+def _clean(name: str, kind: str) -> str:
+    """Returns a name that TensorFlow takes for an argument of a signature."""
+    name = re.sub(r"\W", "_", name)
+    refused = name.startswith("_") or keyword.iskeyword(name) or name == "self"
+    return f"{kind}_{name.lstrip('_')}" if refused else name
 
 
-def _unique(names: list[str], fallback: str) -> tuple[str, ...]:
-    names = [_clean(name) for name in names]
-    return tuple(names) if len(set(names)) == len(names) else tuple(f"{fallback}_{i}" for i in range(len(names)))
+def _unique(names: list[str], kind: str) -> tuple[str, ...]:
+    names = [_clean(name, kind) for name in names]
+    return tuple(names) if len(set(names)) == len(names) else tuple(f"{kind}_{i}" for i in range(len(names)))
 
 
 def convert(model: keras.Model, *, quantize: str | None = None, batch_size: int | None = 1) -> Converted:
@@ -54,7 +59,7 @@ def convert(model: keras.Model, *, quantize: str | None = None, batch_size: int 
             f"KERAS_BACKEND=tensorflow. Received: backend {keras.backend.backend()!r}"
         )
     tf = require("tensorflow", "tensorflow")
-    inputs = _unique([tensor.name for tensor in model.inputs], "input")
+    inputs = _unique([input_layer(tensor).name for tensor in model.inputs], "input")
     outputs = _unique(_output_names(model), "output")
     specs = [
         tf.TensorSpec((batch_size, *tensor.shape[1:]), tensor.dtype, name=name)

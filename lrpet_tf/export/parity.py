@@ -52,7 +52,7 @@ def _compare(name: str, reference: np.ndarray, output: np.ndarray) -> OutputPari
     norms = np.linalg.norm(expected) * np.linalg.norm(given)
     same = np.array_equal(expected, given)
     top1 = None
-    if expected.shape[-1] > 1:
+    if expected.ndim > 1 and expected.shape[-1] > 1:
         top1 = float(np.mean(np.argmax(expected, -1) == np.argmax(given, -1)))
     return OutputParity(
         name,

@@ -5,6 +5,7 @@ import numpy as np
 
 from lrpet_tf.data import first_samples
 from lrpet_tf.errors import ExportError
+from lrpet_tf.graph import input_layer
 
 
 def read_samples(model: keras.Model, samples, count: int) -> list[np.ndarray]:
@@ -24,7 +25,7 @@ def read_samples(model: keras.Model, samples, count: int) -> list[np.ndarray]:
     if samples is None:
         return [_random(tensor, min(count, 16)) for tensor in model.inputs]
     found = first_samples(samples, count)
-    names = [tensor.name for tensor in model.inputs]
+    names = [input_layer(tensor).name for tensor in model.inputs]
     if isinstance(found, dict) and set(names) <= set(found):
         arrays = [found[name] for name in names]
     else:
@@ -34,14 +35,18 @@ def read_samples(model: keras.Model, samples, count: int) -> list[np.ndarray]:
             f"Expected samples for the {len(names)} inputs of model '{model.name}' ({', '.join(names)}), as a list or a dict. "
             f"Received: {len(arrays)} arrays"
         )
-    for tensor, array in zip(model.inputs, arrays, strict=True):
+    if len({len(array) for array in arrays}) > 1:
+        raise ExportError(
+            f"Expected the same number of samples for every input of model '{model.name}'. Received: {[len(a) for a in arrays]}"
+        )
+    for name, tensor, array in zip(names, model.inputs, arrays, strict=True):
         expected = tuple(tensor.shape[1:])
         fits = len(expected) == array.ndim - 1 and all(
             size in (None, given) for size, given in zip(expected, array.shape[1:], strict=True)
         )
         if not fits:
             raise ExportError(
-                f"Expected samples of shape (count, {', '.join(map(str, expected))}) for input '{tensor.name}' of model "
+                f"Expected samples of shape (count, {', '.join(map(str, expected))}) for input '{name}' of model "
                 f"'{model.name}'. Received: shape {array.shape}"
             )
     return [array.astype(tensor.dtype) for tensor, array in zip(model.inputs, arrays, strict=True)]

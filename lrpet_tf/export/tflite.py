@@ -56,14 +56,16 @@ def export_tflite(
         Size, multiply-accumulates, weights, agreement and latency, before and after.
 
     Raises:
-        ExportError: The path does not end in `.tflite`, the samples do not fit the model, the model cannot be converted,
-            or the outputs of the file differ by more than the tolerance. No file is written then.
+        ExportError: The path does not end in `.tflite` or its folder does not exist, the samples do not fit the model, the
+            model cannot be converted, or the outputs of the file differ by more than the tolerance. No file is written then.
         UnsupportedModelError: The model is subclassed, or not built.
         ValueError: `quantize` is unknown.
     """
     path = pathlib.Path(path)
     if path.suffix != ".tflite":
         raise ExportError(f"The path must end in '.tflite'. Received: path='{path}'")
+    if not path.parent.is_dir():
+        raise ExportError(f"The folder of the file does not exist. Received: path='{path}'")
     model, reference = (_prepare(each) for each in (model, reference))
     arrays = read_samples(model, samples, max_samples)
     converted = {"exported": convert(model, quantize=quantize, batch_size=batch_size)}

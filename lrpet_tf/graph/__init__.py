@@ -3,7 +3,17 @@
 from lrpet_tf.graph.following import BatchNormFinder, Following
 from lrpet_tf.graph.precision import in_float32
 from lrpet_tf.graph.reading import Call, Graph, read_graph
-from lrpet_tf.graph.replay import check_supported
+from lrpet_tf.graph.replay import check_supported, input_layer
 from lrpet_tf.graph.rewriting import rewrite
 
-__all__ = ["BatchNormFinder", "Call", "Following", "Graph", "check_supported", "in_float32", "read_graph", "rewrite"]
+__all__ = [
+    "BatchNormFinder",
+    "Call",
+    "Following",
+    "Graph",
+    "check_supported",
+    "in_float32",
+    "input_layer",
+    "read_graph",
+    "rewrite",
+]

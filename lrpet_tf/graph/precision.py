@@ -2,6 +2,7 @@
 
 import keras
 
+from lrpet_tf.adapters.copying import copy_operation
 from lrpet_tf.graph.replay import is_graph
 from lrpet_tf.graph.rewriting import rewrite
 
@@ -27,6 +28,20 @@ def _computes_in_half(layer) -> bool:
     return getattr(layer, "compute_dtype", None) in _HALF
 
 
-def _float32_copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-    config = layer.get_config()
-    return type(layer).from_config({**config, "dtype": "float32"} if _computes_in_half(layer) else config)
+def _float32_copy(operation: keras.Operation) -> keras.Operation:
+    return copy_operation(operation, _in_float32(operation.get_config()))
+
+
+def _in_float32(config):
+    """Returns a configuration in which every dtype policy of half precision, also of layers inside, is float32."""
+    if isinstance(config, dict):
+        return {key: "float32" if key == "dtype" and _is_half(value) else _in_float32(value) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return type(config)(map(_in_float32, config))
+    return config
+
+
+def _is_half(policy) -> bool:
+    if isinstance(policy, dict):
+        policy = policy.get("config", {}).get("name")
+    return isinstance(policy, str) and policy.removeprefix("mixed_") in _HALF

@@ -8,8 +8,14 @@ from lrpet_tf.errors import UnsupportedModelError
 
 
 def is_graph(operation) -> bool:
-    """Returns whether an operation is a model whose graph can be entered: Functional or Sequential."""
-    return isinstance(operation, (keras.Sequential, keras.Function)) and isinstance(operation, keras.Model)
+    """Returns whether an operation is a model whose graph says all: Functional or Sequential, its `call` not overridden."""
+    is_model = isinstance(operation, (keras.Sequential, keras.Function)) and isinstance(operation, keras.Model)
+    return is_model and type(operation).call.__module__.startswith("keras.")
+
+
+def input_layer(tensor: keras.KerasTensor) -> keras.layers.InputLayer:
+    """Returns the layer that an input tensor of a model comes from."""
+    return tensor._keras_history.operation
 
 
 def check_supported(model) -> None:
@@ -22,8 +28,8 @@ def check_supported(model) -> None:
         raise UnsupportedModelError(model, "this is not a keras.Model")
     if not is_graph(model):
         why = (
-            "a subclassed model has no graph to read. Write it as keras.Model(inputs, outputs), or use lrpet_tf.layers."
-            "LowRankConv2D and LowRankDense inside it"
+            "a subclassed model, or one with a `call` of its own, has no graph to read. Write it as keras.Model(inputs, "
+            "outputs), or use lrpet_tf.layers.LowRankConv2D and LowRankDense inside it"
         )
         raise UnsupportedModelError(model, why)
     if not model.built or not getattr(model, "inputs", None):

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 
 import keras
-from keras import ops
 
-from lrpet_tf.graph.replay import check_supported, is_graph, replay
+from lrpet_tf.adapters.copying import carry_state, copy_operation
+from lrpet_tf.graph.replay import check_supported, input_layer, is_graph, replay
 
 
 class _Rewriter:
@@ -55,12 +55,11 @@ class _Rewriter:
         return made
 
 
-def _plain_copy(operation: keras.Operation) -> keras.Operation:
-    return type(operation).from_config(operation.get_config())
-
-
 def _like(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, name=tensor.name)
+    source = input_layer(tensor)
+    return keras.Input(
+        batch_shape=tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, name=source.name, optional=source.optional
+    )
 
 
 def _carry_trainable(source, copy) -> None:
@@ -73,7 +72,7 @@ def rewrite(
     model: keras.Model,
     replace: Callable[[keras.layers.Layer], Sequence[keras.layers.Layer] | None],
     *,
-    copy: Callable[[keras.Operation], keras.Operation] = _plain_copy,
+    copy: Callable[[keras.Operation], keras.Operation] = copy_operation,
 ) -> keras.Model:
     """Rebuilds a model on layers of its own, some of them replaced.
 
@@ -96,7 +95,5 @@ def rewrite(
         for layer in made:
             _carry_trainable(source, layer)
     for source, copy in rewriter.copies:
-        for variable, target in zip(source.variables, copy.variables, strict=True):
-            # A true copy: JAX gives the buffers of a model away when it trains or predicts.
-            target.assign(ops.copy(variable))
+        carry_state(source, copy)
     return rewritten

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from lrpet_tf.errors import LowRankError
 from lrpet_tf.linalg import resolve_rank, truncate, validate_rank
 
 
@@ -27,7 +28,10 @@ class _DeclaredRank:
 
         Raises:
             RankError: The declared rank is above the full rank.
+            LowRankError: The layer is not built.
         """
+        if not self.built:
+            raise LowRankError(f"Layer '{self.name}' has no kernel to project: build it first, by calling it on an input.")
         matrix = ops.reshape(self.kernel, (-1, self.kernel.shape[-1]))
         rank = resolve_rank(self.declared_rank, min(matrix.shape), self.name)
         self.kernel.assign(ops.reshape(truncate(matrix, rank, gain=gain, **options), self.kernel.shape))

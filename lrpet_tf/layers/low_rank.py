@@ -60,6 +60,7 @@ class _FactorChain:
         rank = resolve_rank(self.declared_rank, decomposition.max_rank(shape), self.name)
         shapes = decomposition.factor_shapes(shape, rank)
         self.factors = self._build_layers(shapes)
+        self.factors[-1].activity_regularizer = None  # this layer applies it
         self._spatial_axes = tuple(factor.spatial_axes for factor in shapes)
         for index, factor in enumerate(self.factors):
             factor.kernel_initializer = _SpectralFactor(self.kernel_initializer, shape, rank, index)

@@ -40,9 +40,15 @@ def _output_options(source) -> dict:
         "bias_initializer": source.bias_initializer,
         "bias_regularizer": source.bias_regularizer,
         "bias_constraint": source.bias_constraint,
-        "activation": source.activation,
+        "activation": _own(source.activation),
         "activity_regularizer": source.activity_regularizer,
     }
+
+
+def _own(activation):
+    """Returns a copy of an activation that is a layer: layers belong to one model."""
+    is_layer = isinstance(activation, layers.Layer)
+    return type(activation).from_config(activation.get_config()) if is_layer else activation
 
 
 def _options(source, index: int, count: int) -> dict:
@@ -71,6 +77,7 @@ def conv2d_chain(source: layers.Conv2D, shapes: Sequence[FactorShape], taken: Co
                 dilation_rate=[source.dilation_rate[axis] if axis in factor.spatial_axes else 1 for axis in (0, 1)],
                 padding=source.padding,
                 data_format=source.data_format,
+                groups=source.groups if len(shapes) == 1 else 1,
                 name=name,
                 **_options(source, index, len(shapes)),
             )

@@ -9,7 +9,7 @@ _SVD_UP_TO = 256
 
 def _scaled(matrix, gain):
     matrix = np.asarray(matrix, np.float64)
-    return matrix if gain is None else matrix * np.asarray(gain, np.float64)
+    return matrix if gain is None or not np.any(gain) else matrix * np.asarray(gain, np.float64)
 
 
 def left_basis(matrix: np.ndarray, rank: int, gain: np.ndarray | None = None) -> np.ndarray:

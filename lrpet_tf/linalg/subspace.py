@@ -28,7 +28,7 @@ def scaled_columns(matrix, gain):
 
     Args:
         matrix: Tensor `(..., p, m)`.
-        gain: Tensor `(..., m)`, or `None` for ones.
+        gain: Tensor `(..., m)`, or `None` for ones; a gain of zeros alone, such as a zero-initialised `γ`, counts as ones.
 
     Returns:
         Tensor `(..., p, m)`.
@@ -36,7 +36,10 @@ def scaled_columns(matrix, gain):
     matrix = unit_scale(matrix, (-2, -1))
     if gain is None:
         return matrix
-    return unit_scale(matrix * ops.expand_dims(unit_scale(gain, (-1,)), -2), (-2, -1))
+    unit = unit_scale(gain, (-1,))
+    vanishes = ops.max(ops.abs(unit), axis=-1, keepdims=True) == 0
+    unit = ops.where(vanishes, ops.ones_like(unit), unit)
+    return unit_scale(matrix * ops.expand_dims(unit, -2), (-2, -1))
 
 
 def top_subspace(matrix, rank: int, gain=None, *, engine: str = "auto"):

@@ -13,12 +13,13 @@ from lrpet_tf.ranks.patterns import ByPattern, as_patterns, check_patterns, matc
 from lrpet_tf.ranks.share import Share
 
 
-def get(rank) -> RankRule:
+def get(rank, pattern: str | None = None) -> RankRule:
     """Returns the rule that a user's `rank` stands for.
 
     Args:
         rank: A share as a float in (0, 1], a rank as an int, a rule, a dict of layer-path patterns to any of these, or
             `None` for the declared ranks.
+        pattern: The pattern that the rank was given for, for the message.
 
     Raises:
         RankError: It is none of these.
@@ -28,10 +29,10 @@ def get(rank) -> RankRule:
     if isinstance(rank, RankRule):
         return rank
     if isinstance(rank, Mapping) and rank:
-        return ByPattern({pattern: get(value) for pattern, value in rank.items()})
+        return ByPattern({each: get(value, each) for each, value in rank.items()})
     if isinstance(rank, bool) or not isinstance(rank, numbers.Real):
-        raise RankError(rank)
-    rank = validate_rank(rank)
+        raise RankError(rank, path=pattern)
+    rank = validate_rank(rank, path=pattern)
     return Absolute(rank) if isinstance(rank, int) else Share(rank)
 
 

@@ -11,7 +11,7 @@ def as_patterns(value) -> tuple[str, ...]:
     """Returns one pattern, several, or `None`, as a tuple."""
     if value is None:
         return ()
-    return (value,) if isinstance(value, str) else tuple(value)
+    return (value,) if isinstance(value, (str, re.Pattern)) else tuple(value)
 
 
 def matches(pattern: str, path: str) -> bool:

@@ -1,10 +1,14 @@
 """LRPET as a Keras callback."""
 
+import inspect
+import numbers
+
 import keras
 
+from lrpet_tf import ranks
 from lrpet_tf.errors import NothingToFactorizeError
 from lrpet_tf.linalg import validate_options
-from lrpet_tf.plan import Plan, attach
+from lrpet_tf.plan import Plan, attach, check_plan
 from lrpet_tf.planning import make_plan
 from lrpet_tf.training.projector import Projector
 from lrpet_tf.training.recalibration import recalibrate_batch_norms
@@ -14,8 +18,10 @@ class LRPETCallback(keras.callbacks.Callback):
     """Trains a model to end up with kernels of low rank (LRPET, arXiv 2204.05566).
 
     `model.fit(…, callbacks=[LRPETCallback(rank=0.5)])` projects the kernels once an epoch, before the validation, so that
-    `val_*` are the low-rank model's figures, and once more when training ends. Put it first in the list: callbacks after it,
-    such as `ModelCheckpoint`, then see projected kernels, and `lrpet_energy_kept` in the logs.
+    `val_*` are the low-rank model's figures, and once more when training ends. It adds `lrpet_energy_kept` to the logs: the
+    share of the kernels' energy that their ranks held before the epoch's last projection, or hold at its end where there was
+    none. Put it first in the list: callbacks after it, such as `ModelCheckpoint` and `TensorBoard`, then see projected kernels
+    and the full logs.
 
     Args:
         rank: As in `lrpet_tf.make_plan`; without it, the ranks that `LRPETConv2D` and `LRPETDense` layers declare.
@@ -35,8 +41,9 @@ class LRPETCallback(keras.callbacks.Callback):
         plan: The plan, once training has begun. It is left on the model too, where `factorize(model)` finds it.
 
     Raises:
+        TypeError: An option is unknown.
         ValueError: An option is out of its range, or a plan is given together with a rank or options of one.
-        RankError: See `lrpet_tf.make_plan`, when training begins.
+        RankError: See `lrpet_tf.make_plan`; what depends on the model is told when training begins.
         NothingToFactorizeError: When training begins: no layer would become cheaper.
         NonFiniteKernelError: During training: a kernel holds NaN or infinity; the message names the layer and the epoch.
     """
@@ -63,12 +70,18 @@ class LRPETCallback(keras.callbacks.Callback):
                 "Give either a plan or a rank with its options: a plan has its ranks already. "
                 f"Received: rank={rank!r}, {plan_options or ''} and a plan"
             )
-        if every != "epoch" and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+        if every != "epoch" and (isinstance(every, bool) or not isinstance(every, numbers.Integral) or every < 1):
             raise ValueError(f"`every` must be 'epoch' or a number of steps of at least 1. Received: every={every!r}")
         if start_epoch < 0:
             raise ValueError(f"`start_epoch` must be at least 0. Received: start_epoch={start_epoch!r}")
+        if plan is None:
+            ranks.get(rank)  # a bad rank is better told now than when training begins
+            inspect.signature(make_plan).bind(None, rank, **plan_options)
+            self._make_plan = lambda model: make_plan(model, rank, **plan_options)
+        else:
+            self._make_plan = lambda model: check_plan(plan)
+            check_plan(plan)
         self.plan = plan
-        self._make_plan = None if plan is not None else lambda model: make_plan(model, rank, **plan_options)
         self._every = every
         self._start_epoch = start_epoch
         self._tail = tail
@@ -78,23 +91,29 @@ class LRPETCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None) -> None:
         """Makes the plan and leaves it on the model."""
-        if self._make_plan is not None:
-            self.plan = self._make_plan(self.model)
+        self._training = True
+        self._epoch = 0
+        self._seen = self._projected_at = self._steps()
+        self._energy_kept = self._projector = None
+        if self.model.built or not isinstance(self.model, keras.Sequential):
+            self._begin()
+
+    def _begin(self) -> None:
+        self.plan = self._make_plan(self.model)
         if not self.plan.layers:
             raise NothingToFactorizeError("at these ranks no layer would become cheaper")
         self._projector = Projector(self.model, self.plan, tail=self._tail, **self._options)
         attach(self.model, self.plan)
-        self._training = True
-        self._epoch = 0
-        self._seen = self._projected_at = self._steps()
-        self._energy_kept = None
 
     def on_epoch_begin(self, epoch, logs=None) -> None:
         """Notes the epoch."""
         self._epoch = epoch
+        self._energy_kept = None
 
     def on_train_batch_end(self, batch, logs=None) -> None:
         """Projects when the optimizer's steps have crossed a multiple of `every`."""
+        if self._projector is None:  # a Sequential without an Input is built by its first batch
+            self._begin()
         if self._every == "epoch":
             return
         before, self._seen = self._seen, self._steps()
@@ -110,12 +129,15 @@ class LRPETCallback(keras.callbacks.Callback):
         """Projects in an epoch that had no validation, and adds the energy kept to the logs."""
         if self._every == "epoch":
             self._project()
-        if logs is not None and self._energy_kept is not None:
-            logs["lrpet_energy_kept"] = self._energy_kept
+        if logs is not None:
+            kept = self._projector.energy_kept() if self._energy_kept is None else self._energy_kept
+            logs["lrpet_energy_kept"] = kept
 
     def on_train_end(self, logs=None) -> None:
         """Projects for the last time, also what an averaging optimizer or an early stopping has put back."""
         self._training = False
+        if self._projector is None:
+            return  # not a single batch was trained
         Projector(self.model, self.plan, **self._options).project(when=self._when())
         if self._recalibrate is not None:
             recalibrate_batch_norms(self.model, self._recalibrate, self._recalibrate_steps)

@@ -7,8 +7,9 @@ from keras import ops
 from lrpet_tf import adapters, decompositions
 from lrpet_tf.adapters import batch_norm
 from lrpet_tf.errors import NonFiniteKernelError
+from lrpet_tf.linalg import Truncated
 from lrpet_tf.methods import LRPET
-from lrpet_tf.plan import LayerPlan, Plan
+from lrpet_tf.plan import LayerPlan, Plan, check_plan
 
 
 class _Target:
@@ -31,6 +32,10 @@ class _Target:
 
 def _is_finite(tensor):
     return ops.all(ops.isfinite(tensor))
+
+
+def _mean(shares: list) -> float:
+    return float(np.mean(ops.convert_to_numpy(ops.stack(shares)))) if shares else 1.0
 
 
 class Projector:
@@ -61,7 +66,7 @@ class Projector:
         bn_rectify: bool = True,
     ):
         self._method = LRPET(energy=energy, tail=tail, damping=damping, bn_rectify=bn_rectify)
-        layers = plan.resolve(model)
+        layers = check_plan(plan).resolve(model)
         self._targets = [_Target(planned, layers) for planned in plan.layers]
 
     def project(self, *, when: str = "") -> float:
@@ -80,11 +85,18 @@ class Projector:
         self._check_finite(when)
         kept = []
         for target in self._targets:
-            kernel = target.adapter.to_hwio(ops.convert_to_tensor(target.kernel))
-            projected, share = self._method.project(kernel, target.decomposition, target.planned.rank, target.gain())
+            projected, share = self._projected(target)
             target.kernel.assign(target.adapter.from_hwio(projected))
             kept.append(share)
-        return float(np.mean(ops.convert_to_numpy(ops.stack(kept)))) if kept else 1.0
+        return _mean(kept)
+
+    def energy_kept(self) -> float:
+        """Returns what `project` would return, and projects nothing."""
+        return _mean([self._projected(target).energy_kept for target in self._targets])
+
+    def _projected(self, target: _Target) -> Truncated:
+        kernel = target.adapter.to_hwio(ops.convert_to_tensor(target.kernel))
+        return self._method.project(kernel, target.decomposition, target.planned.rank, target.gain())
 
     def _check_finite(self, when: str) -> None:
         if not self._targets:

@@ -22,15 +22,16 @@ def _training_mode(batch_norms):
             layer.call = in_training_mode(call)
         yield
     finally:
-        for layer, call, momentum in originals:
-            layer.call, layer.momentum = call, momentum
+        for layer, _, momentum in originals:
+            del layer.call  # the method of the class shows again
+            layer.momentum = momentum
 
 
 def recalibrate_batch_norms(model: keras.Model, dataset, steps: int | None = None, *, verbose: bool = False) -> int:
     """Replaces the moving statistics of all batch norms by the average over some batches of the model as it is now.
 
     Only batch norms run in training mode: dropout and the like stay off. No weight but the moving means and variances
-    changes. Frozen batch norms keep theirs.
+    changes. Frozen batch norms keep theirs; those that the model calls with `training=False` are refreshed like the others.
 
     Args:
         model: Any built model.

@@ -138,6 +138,7 @@ COUNTED = {
     layers.Conv2DTranspose: (lambda: layers.Conv2DTranspose(5, 3, strides=2), (6, 6, 4), 36 * 4 * 9 * 5),
     layers.Conv3DTranspose: (lambda: layers.Conv3DTranspose(5, 2, strides=2), (3, 3, 3, 2), 27 * 2 * 8 * 5),
     layers.SeparableConv1D: (lambda: layers.SeparableConv1D(5, 3), (9, 4), 7 * 4 * 3 + 7 * 4 * 5),
+    layers.TimeDistributed: (lambda: layers.TimeDistributed(layers.Conv2D(5, 3)), (7, 9, 9, 4), 7 * 49 * 5 * 36),
     layers.SeparableConv2D: (lambda: layers.SeparableConv2D(5, 3), (9, 9, 4), 49 * 4 * 9 + 49 * 4 * 5),
 }
 

@@ -69,3 +69,12 @@ def test_unknown_sizes():
     assert [layer.path for layer in plan.layers] == ["conv"]
     assert plan.macs is None
     assert "?" in str(plan)
+
+
+def test_a_subclass_of_a_convolution_is_counted():
+    class Mine(layers.Conv2D):
+        pass
+
+    model = keras.Sequential([keras.Input((8, 8, 3)), Mine(5, 3), layers.TimeDistributed(layers.Dense(4))])
+    assert lrpet.count_macs(model) == 36 * 27 * 5 + 36 * 5 * 4
+    assert lrpet.count_params(model) == 27 * 5 + 5 + 5 * 4 + 4

@@ -104,6 +104,32 @@ def test_inputs_and_outputs_keep_their_names(tmp_path):
         np.testing.assert_allclose(value, expected[name], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "written"), [("class", "input_class"), ("_b", "input_b"), ("a-b", "a_b"), ("self", "input_self")]
+)
+def test_odd_input_names(tmp_path, name, written):
+    model = keras.Sequential([keras.Input((6,), name=name), layers.Dense(4, name="out")])
+    data = np.random.default_rng(0).standard_normal((3, 6)).astype("float32")
+    lrpet.export_tflite(model, tmp_path / "net.tflite", reference=model, samples=data)
+    outputs = _run_directly(tmp_path / "net.tflite", {written: data})
+    np.testing.assert_allclose(outputs["out"], model.predict(data, verbose=0), atol=1e-5)
+
+
+def test_half_precision_inside_wrappers(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = keras.Sequential([keras.Input((5, 6)), layers.TimeDistributed(layers.Dense(4)), layers.Dense(3)])
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert lrpet.export_tflite(model, tmp_path / "net.tflite").relative_difference < 1e-5
+
+
+def test_inputs_of_different_lengths(tmp_path):
+    model, data = models.shared_layers()
+    with pytest.raises(errors.ExportError, match=r"same number of samples.*\[4, 3\]"):
+        lrpet.export_tflite(model, tmp_path / "net.tflite", samples=[data[0], data[1][:3]])
+
+
 def test_any_batch_and_any_size(tmp_path):
     model = keras.Sequential([keras.Input((None, None, 3), name="image"), layers.Conv2D(8, 3, padding="same", name="out")])
     data = np.random.default_rng(0).standard_normal((6, 9, 7, 3)).astype("float32")
@@ -203,5 +229,5 @@ def test_models_and_options_that_are_not_supported(tmp_path):
 
 def test_a_folder_that_does_not_exist(tmp_path):
     model, _ = models.residual()
-    with pytest.raises(OSError, match="missing"):
+    with pytest.raises(errors.ExportError, match="folder.*missing"):
         lrpet.export_tflite(model, tmp_path / "missing" / "net.tflite")

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from lrpet_tf.errors import RankError
+from lrpet_tf.errors import LowRankError, RankError
 from lrpet_tf.layers import LRPETConv2D, LRPETDense
 from tests import oracle
 
@@ -65,3 +65,8 @@ def test_rank_above_full_names_the_layer_when_it_projects():
     layer.build((None, 12))
     with pytest.raises(RankError, match="'mine'.*full rank, 8.*rank=9"):
         layer.project()
+
+
+def test_an_unbuilt_layer_cannot_project():
+    with pytest.raises(LowRankError, match="'mine'.*build it first"):
+        LRPETDense(8, rank=2, name="mine").project()

@@ -104,3 +104,9 @@ def test_rank_above_full_rank_and_groups():
         LowRankDense(8, rank=9, name="mine").build((None, 12))
     with pytest.raises(ValueError, match="groups=2.*'mine'"):
         LowRankConv2D(8, 3, rank=2, groups=2, name="mine")
+
+
+def test_an_activity_regularizer_counts_once(rng):
+    layer = LowRankDense(6, rank=3, activity_regularizer=keras.regularizers.L2(1.0))
+    layer(rng.standard_normal((4, 8)).astype("float32"))
+    assert len(layer.losses) == 1

@@ -92,6 +92,17 @@ def test_zero_and_rank_deficient_matrices_stay_finite(rng, energy, size):
     assert _error(thin, truncate(thin, 5, energy=energy)) < 1e-5
 
 
+def test_a_vanishing_gain_counts_as_ones(rng):
+    kernel = rng.standard_normal((45, 16)).astype("float32")
+    for gain in (np.zeros(16, "float32"), None):
+        assert _error(oracle.truncated(kernel, 5, energy="none")[0], truncate(kernel, 5, gain=gain, energy="none")) < 1e-5
+
+
+def test_a_share_is_a_rank_too(rng):
+    kernel = rng.standard_normal((45, 16)).astype("float32")
+    np.testing.assert_array_equal(ops.convert_to_numpy(truncate(kernel, 0.25)), ops.convert_to_numpy(truncate(kernel, 4)))
+
+
 def test_idempotent_and_unchanged_at_full_rank(rng):
     kernel, gain = rng.standard_normal((45, 16)).astype("float32"), rng.uniform(0.5, 2.0, 16).astype("float32")
     once = truncate(kernel, 5, gain=gain)

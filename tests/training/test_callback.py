@@ -111,7 +111,8 @@ def test_start_epoch():
     model, watch = _model(), Watch()
     history = _fit(model, lrpet.LRPETCallback(0.25, start_epoch=2), watch=watch, epochs=4, validation_data=_data(32)).history
     assert watch.of("test") == [16, 16, 4, 4]
-    assert len(history["lrpet_energy_kept"]) == 2
+    assert len(history["lrpet_energy_kept"]) == 4  # as many as there are epochs, so that logs and plots line up
+    assert all(0.0 < kept < 1.0 for kept in history["lrpet_energy_kept"][:2])
 
 
 def test_the_last_projection_comes_even_before_the_start_epoch():
@@ -258,10 +259,33 @@ def test_a_plan_and_a_rank():
         lrpet.LRPETCallback(plan=plan, exclude="head")
 
 
-@pytest.mark.parametrize("rank", [0, 1.5, 17, "half"])
-def test_bad_ranks(rank):
+@pytest.mark.parametrize("rank", [0, 1.5, "half", {"conv": 0}])
+def test_bad_ranks_are_told_at_once(rank):
     with pytest.raises(errors.RankError):
-        _fit(_model(), lrpet.LRPETCallback(rank))
+        lrpet.LRPETCallback(rank)
+
+
+def test_a_rank_above_the_full_rank():
+    with pytest.raises(errors.RankError, match="'conv'.*rank=17"):
+        _fit(_model(), lrpet.LRPETCallback(17))
+
+
+def test_an_unknown_option():
+    with pytest.raises(TypeError, match="exlude"):
+        lrpet.LRPETCallback(0.5, exlude="head")
+
+
+def test_a_sequential_without_an_input_is_built_by_its_first_batch():
+    model = keras.Sequential([layers.Conv2D(16, 3, name="conv"), layers.Flatten(), layers.Dense(4)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    history = _fit(model, lrpet.LRPETCallback(0.25, every=np.int64(3)), validation_data=_data(32)).history
+    assert _rank(model.get_layer("conv")) == 4
+    assert len(history["lrpet_energy_kept"]) == 2
+
+
+def test_energy_kept_is_there_in_every_epoch():
+    history = _fit(_model(), lrpet.LRPETCallback(0.25, every=10), epochs=3).history  # 4 steps an epoch
+    assert len(history["lrpet_energy_kept"]) == 3
 
 
 def test_recalibration_refreshes_the_statistics():

@@ -46,6 +46,7 @@ def test_nothing_else_changes(rng):
             np.testing.assert_array_equal(ops.convert_to_numpy(variable), before[variable.path])
     assert model.get_layer("bn1").momentum == momentum
     assert model.get_layer("bn1").call == call
+    assert "call" not in vars(model.get_layer("bn1"))
     data = rng.standard_normal((10, 6, 6, 3)).astype("float32")
     np.testing.assert_array_equal(model.predict(data, verbose=0), model.predict(data, verbose=0))
     frozen = _statistics(model.get_layer("bn1"))
