@@ -5,9 +5,11 @@ before and after; and for each layer that is left alone, why.
 """
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
+from collections.abc import Iterator, Mapping
 
 import keras
 
@@ -80,8 +82,10 @@ def _sum(values) -> int | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Plan(Mapping[str, LayerPlan]):
     """Which layers become chains of low rank, and which do not and why. Printing it shows a table.
+
+    It maps the path of each layer to factorize to what is planned for it: `plan["block1/conv"].rank`.
 
     Attributes:
         layers: The layers to factorize, in the order of the graph.
@@ -90,6 +94,22 @@ class Plan:
 
     layers: tuple[LayerPlan, ...]
     skipped: tuple[SkippedLayer, ...]
+
+    def __getitem__(self, path: str) -> LayerPlan:
+        """Returns what is planned for a layer."""
+        return self._by_path[path]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterates over the paths of the planned layers."""
+        return iter(self._by_path)
+
+    def __len__(self) -> int:
+        """Returns the number of planned layers."""
+        return len(self._by_path)
+
+    @functools.cached_property
+    def _by_path(self) -> dict[str, LayerPlan]:
+        return {layer.path: layer for layer in self.layers}
 
     @property
     def macs(self) -> int | None:

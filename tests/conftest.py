@@ -18,7 +18,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def fresh_keras():
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)  # collecting garbage after each test takes longer than the tests
     keras.utils.set_random_seed(0)
 
 

@@ -36,6 +36,9 @@ def test_share_absolute_and_patterns():
     plan = lrpet.make_plan(model, {"block/conv1": 4, "block/.*": 0.5, "head": 0.2})
     assert _ranks(plan) == {"block/conv1": 4, "block/conv2": 16, "head": 2}
     assert {layer.path: layer.reason for layer in plan.skipped}["stem"] == "no rank was chosen for it"
+    assert plan["block/conv1"].rank == 4
+    assert "stem" not in plan
+    assert list(plan) == ["block/conv1", "block/conv2", "head"]
 
 
 def test_numpy_numbers_are_ranks_too():

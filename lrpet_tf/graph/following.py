@@ -30,9 +30,6 @@ class BatchNormFinder:
         for call in graph.calls:
             for tensor in call.inputs:
                 self._consumers[tensor].append(call)
-        self._calls: dict[int, list[Call]] = defaultdict(list)
-        for call in graph.calls:
-            self._calls[id(call.layer)].append(call)
 
     def find(self, layer: keras.layers.Layer, adapter: KernelAdapter) -> Following:
         """Returns the batch norm whose scale may be merged into the kernel of a layer.
@@ -49,7 +46,7 @@ class BatchNormFinder:
         activation = adapter.own_activation(layer)
         if activation is not None:
             return Following(None, f"the layer has an activation of its own ({activation})")
-        found = [self._follow(call, adapter.channel_axis(layer)) for call in self._calls[id(layer)]]
+        found = [self._follow(call, adapter.channel_axis(layer)) for call in self._graph.calls_of(layer)]
         without = next((following for following in found if following.batch_norm is None), None)
         if without is not None:
             return without

@@ -1,6 +1,8 @@
 """Reading a model's graph: every call of every layer, nested models included."""
 
 import dataclasses
+import functools
+from collections import defaultdict
 
 import keras
 
@@ -44,7 +46,14 @@ class Graph:
 
     def calls_of(self, layer) -> tuple[Call, ...]:
         """Returns the calls of a layer."""
-        return tuple(call for call in self.calls if call.layer is layer)
+        return tuple(self._calls_by_layer[id(layer)])
+
+    @functools.cached_property
+    def _calls_by_layer(self) -> dict[int, list[Call]]:
+        calls = defaultdict(list)
+        for call in self.calls:
+            calls[id(call.layer)].append(call)
+        return calls
 
 
 class _Reader:

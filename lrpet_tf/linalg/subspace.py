@@ -6,7 +6,7 @@ from lrpet_tf.linalg.engines import ENGINES
 from lrpet_tf.linalg.rank import resolve_rank
 
 # Up to this smaller side an SVD costs next to nothing, and it is the more accurate engine.
-_SVD_UP_TO = 64
+_SVD_UP_TO = 128
 
 
 def unit_scale(tensor, axes):
@@ -52,7 +52,7 @@ def top_subspace(matrix, rank: int, gain=None, *, engine: str = "auto"):
         matrix: Tensor `(..., p, m)`, float32 or float64.
         rank: Number of basis vectors: from 1 to `min(p, m)`, or a share of that as a float in (0, 1].
         gain: Tensor `(..., m)` that scales the columns, of any sign and zero included; `None` for ones.
-        engine: `"svd"`, `"gram"`, or `"auto"`: SVD up to a smaller side of 64, the Gram matrix above.
+        engine: `"svd"`, `"gram"`, or `"auto"`: SVD up to a smaller side of 128, the Gram matrix above.
 
     Returns:
         Tensor `(..., p, rank)` with orthonormal columns.

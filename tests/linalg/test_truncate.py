@@ -7,7 +7,7 @@ from lrpet_tf.errors import RankError
 from lrpet_tf.linalg import ENGINES, truncate, truncate_and_measure
 from tests import oracle
 
-SHAPES = {"tall": (45, 16), "wide": (12, 40), "square": (20, 20), "large": (300, 90), "large and wide": (80, 200)}
+SHAPES = {"tall": (45, 16), "wide": (12, 40), "square": (20, 20), "large": (400, 150), "large and wide": (140, 300)}
 TOLERANCES = {"float32": 2e-5, "float64": 1e-11}
 
 
