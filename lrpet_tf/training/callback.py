@@ -79,8 +79,8 @@ class LRPETCallback(keras.callbacks.Callback):
             inspect.signature(make_plan).bind(None, rank, **plan_options)
             self._make_plan = lambda model: make_plan(model, rank, **plan_options)
         else:
-            self._make_plan = lambda model: check_plan(plan)
             check_plan(plan)
+            self._make_plan = lambda model: plan
         self.plan = plan
         self._every = every
         self._start_epoch = start_epoch
