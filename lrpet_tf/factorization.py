@@ -50,7 +50,7 @@ def factorize(model: keras.Model, plan: Plan | None = None) -> keras.Model:
     given = attached(model) if plan is None else check_plan(plan)
     plan = given if given is not None else make_plan(model, NumericalRank())
     layers = plan.resolve(model)
-    chains = {id(layer): _own_chain(layer) for layer in layers.values() if _own_chain(layer) is not None}
+    chains = {id(layer): chain for layer in layers.values() if (chain := _own_chain(layer)) is not None}
     losses = {}
     for planned in plan.layers:
         chains[id(layers[planned.path])], losses[planned.path] = _factors(planned, layers)

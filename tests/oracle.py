@@ -1,6 +1,9 @@
-"""Independent answers: NumPy in float64."""
+"""Independent answers, NumPy in float64, and what models are held against."""
 
+import keras
 import numpy as np
+
+import lrpet_tf as lrpet
 
 
 def truncated(kernel, rank, gain=None, energy="merged", tail=0.0, damping=0.0):
@@ -40,3 +43,21 @@ def set_batch_norm_statistics(model, seed=0):
 def relative_difference(expected, received):
     """The largest difference as a share of the largest magnitude expected."""
     return float(np.max(np.abs(np.asarray(expected) - np.asarray(received))) / np.max(np.abs(expected)))
+
+
+def flat_outputs(model, data):
+    """The outputs of a model as a flat list of arrays."""
+    return keras.tree.flatten(model.predict(data, verbose=0))
+
+
+def assert_same_outputs(model, small, data, tolerance=1e-5):
+    """Every output of one model is that of the other, up to a share of its scale."""
+    for expected, received in zip(flat_outputs(model, data), flat_outputs(small, data), strict=True):
+        assert relative_difference(expected, received) < tolerance
+
+
+def assert_full_rank_is_exact(model, data):
+    """Factorizing at full rank changes no output; returns the factorized model."""
+    small = lrpet.factorize(model, lrpet.make_plan(model, 1.0, keep_if_no_gain=True))
+    assert_same_outputs(model, small, data)
+    return small

@@ -13,22 +13,19 @@ from lrpet_tf import errors
 from lrpet_tf.graph import read_graph
 from lrpet_tf.plan import attach
 from tests import models
-from tests.oracle import relative_difference, set_batch_norm_statistics
+from tests.oracle import (
+    assert_full_rank_is_exact,
+    assert_same_outputs,
+    flat_outputs,
+    relative_difference,
+    set_batch_norm_statistics,
+)
 
 every_model = pytest.mark.parametrize("make", models.MODELS.values(), ids=models.MODELS)
 
 
 def _all_layers(model):
     return [layer for layer in model._flatten_layers() if not isinstance(layer, (keras.Model, layers.InputLayer))]
-
-
-def _outputs(model, data):
-    return keras.tree.flatten(model.predict(data, verbose=0))
-
-
-def _assert_same_outputs(model, small, data, tolerance=1e-5):
-    for expected, received in zip(_outputs(model, data), _outputs(small, data), strict=True):
-        assert relative_difference(expected, received) < tolerance
 
 
 def _low_rank(make, rank=0.5):
@@ -45,14 +42,14 @@ def test_full_rank_reproduces_the_outputs(make):
     model, data = make()
     set_batch_norm_statistics(model)
     small = lrpet.factorize(model, lrpet.make_plan(model, 1.0, keep_if_no_gain=True))
-    _assert_same_outputs(model, small, data)
+    assert_same_outputs(model, small, data)
 
 
 @every_model
 def test_trained_ranks_reproduce_the_outputs_and_the_planned_cost(make):
     model, data, plan = _low_rank(make)
     small = lrpet.factorize(model, plan)
-    _assert_same_outputs(model, small, data)
+    assert_same_outputs(model, small, data)
     assert lrpet.count_macs(small) == plan.low_rank_macs
     assert lrpet.count_params(small) == plan.low_rank_params
     assert [tensor.shape for tensor in small.outputs] == [tensor.shape for tensor in model.outputs]
@@ -72,7 +69,7 @@ def test_every_planned_layer_is_rewritten_in_stock_layers(make):
 def test_the_source_is_untouched_and_nothing_is_shared(make):
     model, data, plan = _low_rank(make)
     before = [np.array(weight) for weight in model.get_weights()]
-    config, outputs = model.to_json(), _outputs(model, data)
+    config, outputs = model.to_json(), flat_outputs(model, data)
     nodes = [len(layer._inbound_nodes) for layer in _all_layers(model)]
     small = lrpet.factorize(model, plan)
     for variable in small.variables:
@@ -81,7 +78,7 @@ def test_the_source_is_untouched_and_nothing_is_shared(make):
         np.testing.assert_array_equal(old, new)
     assert model.to_json() == config
     assert [len(layer._inbound_nodes) for layer in _all_layers(model)] == nodes
-    for old, new in zip(outputs, _outputs(model, data), strict=True):
+    for old, new in zip(outputs, flat_outputs(model, data), strict=True):
         np.testing.assert_array_equal(old, new)
     assert not {id(v) for v in model.variables} & {id(v) for v in small.variables}
     assert not {id(layer) for layer in _all_layers(model)} & {id(layer) for layer in _all_layers(small)}
@@ -161,7 +158,7 @@ def test_the_small_model_trains(rng):
 def test_mixed_precision_outputs_agree_to_its_own_rounding():
     model, data, plan = _low_rank(models.mixed_precision)
     small = lrpet.factorize(model, plan)
-    _assert_same_outputs(model, small, data, tolerance=3e-2)
+    assert_same_outputs(model, small, data, tolerance=3e-2)
     assert small.get_layer("stem").compute_dtype == "bfloat16"
 
 
@@ -179,7 +176,7 @@ def test_a_collapsed_layer_becomes_a_constant_branch(rng, batch_norm, scale):
     bias.assign(rng.uniform(0.5, 1.0, bias.shape))
     small = lrpet.factorize(model, lrpet.make_plan(model, 0.5))
     data = rng.standard_normal((4, 12, 12, 3)).astype("float32")
-    _assert_same_outputs(model, small, data)
+    assert_same_outputs(model, small, data)
     assert small.get_layer("conv").kernel.shape == (1, 1, 1, 16)  # one channel instead of eight
     received = small.predict(data, verbose=0)
     np.testing.assert_array_equal(received, np.broadcast_to(received[:1, :1, :1], received.shape))
@@ -192,7 +189,7 @@ def test_a_collapsed_kernel_that_its_batch_norm_revives_is_no_constant(rng):
     model.get_layer("bn").moving_variance.assign(np.full(16, 1e-13))
     plan = lrpet.make_plan(model, 0.5)
     lrpet.Projector(model, plan).project()
-    _assert_same_outputs(model, lrpet.factorize(model, plan), rng.standard_normal((4, 12, 12, 3)).astype("float32"))
+    assert_same_outputs(model, lrpet.factorize(model, plan), rng.standard_normal((4, 12, 12, 3)).astype("float32"))
 
 
 def test_without_a_plan_the_one_left_on_the_model_is_used():
@@ -200,7 +197,7 @@ def test_without_a_plan_the_one_left_on_the_model_is_used():
     attach(model, plan)
     small = lrpet.factorize(model)
     assert lrpet.count_macs(small) == plan.low_rank_macs
-    _assert_same_outputs(model, small, data)
+    assert_same_outputs(model, small, data)
 
 
 def test_without_any_plan_the_numerical_rank_is_read(tmp_path):
@@ -209,7 +206,7 @@ def test_without_any_plan_the_numerical_rank_is_read(tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     small = lrpet.factorize(loaded)
     assert small.get_layer("body_factor0").filters == 4  # floor(0.3 * 16)
-    _assert_same_outputs(model, small, data)
+    assert_same_outputs(model, small, data)
 
 
 def test_a_dense_model_without_a_plan_is_a_clear_error():
@@ -222,7 +219,7 @@ def test_an_empty_plan_copies_the_model_and_says_so():
     model, data = models.residual()
     with pytest.warns(UserWarning, match="no layers"):
         small = lrpet.factorize(model, lrpet.make_plan(model, 1.0))
-    _assert_same_outputs(model, small, data, tolerance=1e-7)
+    assert_same_outputs(model, small, data, tolerance=1e-7)
 
 
 def test_kernels_that_were_not_projected_are_reported():
@@ -274,68 +271,13 @@ def test_a_name_that_is_taken_already():
     lrpet.Projector(model, plan).project()
     small = lrpet.factorize(model, plan)
     assert len({layer.name for layer in small.layers}) == 5
-    _assert_same_outputs(model, small, models._images())
-
-
-def _between_dense_layers(*parts):
-    return keras.Sequential([keras.Input((8,)), layers.Dense(8, name="first"), *parts, layers.Dense(6, name="last")])
-
-
-def _own_activation(x):
-    return keras.ops.tanh(x) * 2.0
-
-
-def _assert_full_rank_is_exact(model, data):
-    small = lrpet.factorize(model, lrpet.make_plan(model, 1.0, keep_if_no_gain=True))
-    _assert_same_outputs(model, small, data)
-    return small
-
-
-def test_an_adapted_normalization_keeps_what_it_learnt(rng, tmp_path):
-    normalization = layers.Normalization()
-    normalization.adapt(rng.normal(3.0, 5.0, (50, 8)).astype("float32"))
-    model = keras.Sequential([keras.Input((8,)), normalization, layers.Dense(6)])
-    data = rng.normal(3.0, 5.0, (4, 8)).astype("float32")
-    small = _assert_full_rank_is_exact(model, data)
-    small.save(tmp_path / "small.keras")
-    _assert_same_outputs(small, keras.models.load_model(tmp_path / "small.keras"), data)
-
-
-FUNCTIONS = {
-    "lambda": lambda: layers.Lambda(lambda x: x * 2.0),
-    "lambda of a function": lambda: layers.Lambda(_own_activation),
-    "lambda of an operation": lambda: layers.Lambda(keras.ops.sin),
-    "activation": lambda: layers.Activation(_own_activation),
-    "dense": lambda: layers.Dense(8, activation=_own_activation),
-    "activation layer": lambda: layers.Dense(8, activation=layers.LeakyReLU()),
-    "activation layer with weights": lambda: layers.Dense(8, activation=layers.PReLU(alpha_initializer="ones")),
-}
-
-
-@pytest.mark.parametrize("make", FUNCTIONS.values(), ids=FUNCTIONS)
-def test_functions_of_ones_own_need_no_registration(rng, make):
-    model = _between_dense_layers(make())
-    small = _assert_full_rank_is_exact(model, rng.standard_normal((4, 8)).astype("float32"))
-    assert {"first_factor0", "last_factor0"} <= {layer.name for layer in small.layers}
-
-
-@pytest.mark.tensorflow
-def test_vocabularies_are_carried_over():
-    import tensorflow as tf
-
-    lookup = layers.StringLookup(output_mode="multi_hot")
-    lookup.adapt(["a", "b", "c"])
-    inputs = keras.Input((2,), dtype="string")
-    model = keras.Model(inputs, layers.Dense(3)(lookup(inputs)))
-    small = lrpet.factorize(model, lrpet.make_plan(model, 1.0, keep_if_no_gain=True))
-    data = tf.constant([["a", "c"], ["b", "?"]])
-    np.testing.assert_allclose(model(data), small(data), atol=1e-6)
+    assert_same_outputs(model, small, models._images())
 
 
 def test_own_layers_with_groups_become_stock_layers(rng):
     model = keras.Sequential([keras.Input((8, 8, 6)), lrpet.layers.LRPETConv2D(6, 3, rank=0.5, groups=3), layers.Flatten()])
     model.add(layers.Dense(8, name="dense"))
-    small = _assert_full_rank_is_exact(model, rng.standard_normal((4, 8, 8, 6)).astype("float32"))
+    small = assert_full_rank_is_exact(model, rng.standard_normal((4, 8, 8, 6)).astype("float32"))
     assert small.layers[0].groups == 3
 
 
@@ -349,7 +291,7 @@ def test_own_layers_inside_a_wrapper_are_a_clear_error():
 def test_names_of_inputs_and_nested_models_are_taken_too(rng):
     inputs = keras.Input((8,), name="a_factor0")
     model = keras.Model(inputs, layers.Dense(8, name="a")(inputs))
-    small = _assert_full_rank_is_exact(model, rng.standard_normal((4, 8)).astype("float32"))
+    small = assert_full_rank_is_exact(model, rng.standard_normal((4, 8)).astype("float32"))
     assert small.layers[0].name == "a_factor0"
 
 
@@ -376,7 +318,7 @@ def test_a_training_step_of_ones_own_is_fine(rng):
             return super().train_step(data)
 
     inputs = keras.Input((8,))
-    _assert_full_rank_is_exact(Trained(inputs, layers.Dense(8)(inputs)), rng.standard_normal((4, 8)).astype("float32"))
+    assert_full_rank_is_exact(Trained(inputs, layers.Dense(8)(inputs)), rng.standard_normal((4, 8)).astype("float32"))
 
 
 @pytest.mark.parametrize("plan", [0.5, "plan.json"])

@@ -37,6 +37,7 @@ def test_every_name_in_the_readme_exists():
     for name in set(re.findall(r"lrpet\.([A-Za-z_]+(?:\.[A-Za-z_0-9]+)?)", README)):
         value = lrpet
         for part in name.split("."):
+            assert hasattr(value, part), name
             value = getattr(value, part)
 
 

@@ -34,9 +34,8 @@ ADAPTERS: dict[type, Adapter] = {
     layers.Conv3DTranspose: CountedAdapter(("kernel",), "Conv3DTranspose is not decomposed", transposed=True),
     layers.SeparableConv1D: CountedAdapter(("depthwise_kernel", "pointwise_kernel"), "SeparableConv1D is not decomposed"),
     layers.SeparableConv2D: CountedAdapter(("depthwise_kernel", "pointwise_kernel"), "SeparableConv2D is not decomposed"),
+    layers.TimeDistributed: TimeDistributedAdapter(lambda layer: find_counted(layer)),
 }
-
-ADAPTERS[layers.TimeDistributed] = TimeDistributedAdapter(lambda layer: find_counted(layer))
 
 
 def find_counted(layer: keras.layers.Layer) -> Adapter | None:

@@ -28,13 +28,9 @@ def run(converted: Converted, samples: Sequence[np.ndarray]) -> list[np.ndarray]
     results = []
     for index in range(len(samples[0])):
         sample = {name: array[index : index + 1] for name, array in zip(converted.inputs, samples, strict=True)}
-        # The runner reuses its buffers from call to call.
-        results.append([np.array(array) for array in _in_order(runner(**sample), converted.outputs)])
+        outputs = runner(**sample)
+        results.append([np.array(outputs[name]) for name in converted.outputs])  # copies: the runner reuses its buffers
     return [np.concatenate(output) for output in zip(*results, strict=True)]
-
-
-def _in_order(outputs: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
-    return [outputs[name] for name in names]
 
 
 def interleaved_latency(
