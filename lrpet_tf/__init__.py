@@ -7,16 +7,22 @@ from lrpet_tf.export import ExportReport, export_tflite
 from lrpet_tf.factorization import factorize
 from lrpet_tf.plan import LayerPlan, Plan, SkippedLayer
 from lrpet_tf.planning import make_plan
-from lrpet_tf.training import LRPETCallback, Projector, recalibrate_batch_norms
+from lrpet_tf.ranks import Energy, MacsBudget, ParamsBudget, Share
+from lrpet_tf.training import LRPETCallback, Projector, RankSchedule, recalibrate_batch_norms
 from lrpet_tf.version import __version__
 
 __all__ = [
+    "Energy",
     "ExportReport",
     "LRPETCallback",
     "LayerPlan",
     "LowRankError",
+    "MacsBudget",
+    "ParamsBudget",
     "Plan",
     "Projector",
+    "RankSchedule",
+    "Share",
     "SkippedLayer",
     "__version__",
     "count_macs",

@@ -26,7 +26,8 @@ class RankError(LowRankError):
         super().__init__(
             f"The rank{where} must be a share of the full rank, as a float in (0, 1], or a whole number of at least 1 and"
             f"{limit or ' at most the full rank'}. Received: rank={received!r}. "
-            "Give a share such as rank=0.5, a dict of layer-path patterns to ranks, or leave the layer out with `exclude`."
+            "Give a share such as rank=0.5, a rule such as MacsBudget(0.5), a dict of layer-path patterns to these, or leave the "
+            "layer out with `exclude`."
         )
 
 
@@ -86,6 +87,26 @@ class NothingToFactorizeError(LowRankError):
         super().__init__(
             f"There is nothing to factorize: {why}. Lower the rank, train with LRPETCallback first, pass a plan from "
             "make_plan(model, rank=…), or set keep_if_no_gain=True. print(make_plan(…)) shows the reason layer by layer."
+        )
+
+
+class BudgetError(LowRankError):
+    """A budget that no ranks can meet.
+
+    Args:
+        rule: The rule, as it is written.
+        limit: What it allows, as text.
+        least: The least that can be reached, as text.
+        dense: What the dense model has, as text.
+        share: The least as a share of the dense model's.
+        fixed: What the layers have that stay as they are, as text.
+    """
+
+    def __init__(self, rule: str, limit: str, least: str, dense: str, share: float, fixed: str):
+        super().__init__(
+            f"The budget of {rule}, {limit}, cannot be reached. The least that can be reached is {least}, {share:.4f} of the "
+            f"dense model's {dense}; {fixed} of it belong to layers that stay as they are. Raise the budget, or lower "
+            "`min_rank` and `multiple_of`, or plan more layers."
         )
 
 

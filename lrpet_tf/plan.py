@@ -41,6 +41,8 @@ class LayerPlan:
         low_rank_macs: The same as a chain of factors.
         params: Weights as a dense layer.
         low_rank_params: Weights as a chain of factors.
+        energy_kept: Share of the kernel's energy, as its batch norm scales it, that the rank held when the plan was made, in
+            [0, 1]; `None` where the rule did not read the weights.
     """
 
     path: str
@@ -55,6 +57,7 @@ class LayerPlan:
     low_rank_macs: int | None
     params: int
     low_rank_params: int
+    energy_kept: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,10 +93,12 @@ class Plan(Mapping[str, LayerPlan]):
     Attributes:
         layers: The layers to factorize, in the order of the graph.
         skipped: The other layers that hold matrices of weights.
+        note: What the rule has reached, in words.
     """
 
     layers: tuple[LayerPlan, ...]
     skipped: tuple[SkippedLayer, ...]
+    note: str = ""
 
     def __getitem__(self, path: str) -> LayerPlan:
         """Returns what is planned for a layer."""
@@ -153,7 +158,7 @@ class Plan(Mapping[str, LayerPlan]):
             if content["format"] != _FORMAT:
                 raise ValueError(f"format {content['format']!r}, expected {_FORMAT!r}")
             layers = [LayerPlan(**{**row, "kernel_shape": tuple(row["kernel_shape"])}) for row in content["layers"]]
-            return cls(tuple(layers), tuple(SkippedLayer(**row) for row in content["skipped"]))
+            return cls(tuple(layers), tuple(SkippedLayer(**row) for row in content["skipped"]), content.get("note", ""))
         except (ValueError, KeyError, TypeError) as error:
             raise LowRankError(f"This is not a plan saved by Plan.save: {error}") from error
 

@@ -7,18 +7,20 @@ import numpy as np
 from keras import ops
 
 from lrpet_tf import adapters, decompositions, ranks
+from lrpet_tf.adapters import batch_norm
 from lrpet_tf.costs import Cost, chain_cost, layer_cost
 from lrpet_tf.decompositions import Decomposition
-from lrpet_tf.errors import LowRankError, NonFiniteKernelError
-from lrpet_tf.graph import BatchNormFinder, Graph, read_graph
+from lrpet_tf.errors import NonFiniteKernelError
+from lrpet_tf.graph import BatchNormFinder, read_graph
+from lrpet_tf.linalg import resolve_rank
 from lrpet_tf.plan import LayerPlan, Plan, SkippedLayer
-from lrpet_tf.ranks import Candidate, RankRule
+from lrpet_tf.ranks import ByPattern, Candidate, Choice, Dense, Form, Problem, RankRule
 from lrpet_tf.report import megas
 
 
 def make_plan(
     model: keras.Model,
-    rank: float | int | RankRule | Mapping[str, float | int | RankRule] | None = None,
+    rank: float | int | str | RankRule | Mapping[str, float | int | str | RankRule] | None = None,
     *,
     decomposition: str = "channel",
     include: str | Sequence[str] | None = None,
@@ -29,10 +31,11 @@ def make_plan(
 
     Args:
         model: A built Functional or Sequential model; models nested in it are entered. It is not changed.
-        rank: A share of each layer's full rank as a float in (0, 1], a rank as an int, a rule of `lrpet_tf.ranks`, or a
-            dict of layer-path patterns to any of these, of which the first that matches counts. `None` takes the ranks
-            declared by `LRPETConv2D` and `LRPETDense` layers.
-        decomposition: `"channel"`.
+        rank: A share of each layer's full rank as a float in (0, 1], a rank as an int, a rule such as `Energy(0.95)`,
+            `MacsBudget(0.5)` or `LatencyBudget(0.7)`, or a dict of layer-path patterns to any of these, of which the first
+            that matches counts. `None` takes the ranks declared by `LRPETConv2D` and `LRPETDense` layers. A text is read as
+            what it would be in Python: `"MacsBudget(0.5)"`.
+        decomposition: `"channel"`, or `"auto"` to choose the form layer by layer as well.
         include: Patterns of the layers to plan; all by default. A pattern is a regular expression that must match a whole
             layer path.
         exclude: Patterns of layers to leave as they are.
@@ -43,93 +46,188 @@ def make_plan(
 
     Raises:
         RankError: A rank is out of range; the message names the layer where the layer sets the limit.
+        BudgetError: A budget cannot be reached; the message states the least that can be.
         PatternError: A pattern matches no layer, or none that can be factorized.
         UnsupportedModelError: The model is of another kind, or not built.
         LowRankError: `rank` is `None` and no layer declares one.
     """
-    chosen_form = decompositions.get(decomposition)
     rule = ranks.get(rank)
-    graph = read_graph(model)
-    layers = {path: layer for path, layer in graph.layers().items() if _concerns(layer)}
-    included, excluded = ranks.as_patterns(include), ranks.as_patterns(exclude)
-    reasons = {path: adapters.why_unsupported(layer) for path, layer in layers.items()}
-    ranks.check_patterns("include", included, reasons, usable=True)
-    ranks.check_patterns("exclude", excluded, reasons, usable=False)
-    if isinstance(rank, Mapping):
-        ranks.check_patterns("rank", tuple(rank), reasons, usable=True)
-    if include is not None:
-        _leave_out(reasons, included, "not in `include`", matching=False)
-    _leave_out(reasons, excluded, "in `exclude`", matching=True)
+    reader = _Reader(model, decomposition)
+    reader.select(rule, include, exclude)
+    problem = reader.problem()
+    chosen = {path: _as_choice(choice, problem, path) for path, choice in rule.choose(problem).items()}
+    return reader.assemble(problem, chosen, rule.describe(problem, chosen), keep_if_no_gain)
 
-    candidates = [_candidate(path, layers[path], chosen_form) for path, reason in reasons.items() if reason is None]
-    chosen = rule.choose(candidates)
-    if rank is None and not chosen:
-        raise LowRankError(
-            "No rank was given and no layer declares one: pass rank=0.5, say, or build layers as LRPETConv2D(…, rank=0.5). "
-            "Received: rank=None"
+
+def check_reachable(model: keras.Model, rank, **options) -> None:
+    """Checks all of a rank and its options that does not depend on the weights, and raises what `make_plan` would.
+
+    Args:
+        model: The model.
+        rank: As in `make_plan`.
+        **options: `decomposition`, `include`, `exclude` and `keep_if_no_gain` of `make_plan`.
+    """
+    rule = ranks.get(rank)
+    reader = _Reader(model, options.get("decomposition", "channel"), flat=True)
+    reader.select(rule, options.get("include"), options.get("exclude"))
+    rule.choose(reader.problem())
+
+
+def spectra(model: keras.Model, plan: Plan) -> dict[str, np.ndarray]:
+    """Returns the singular values of the planned kernels as they are now, each as its batch norm scales it.
+
+    Args:
+        model: The model.
+        plan: A plan for it.
+
+    Returns:
+        By path, singular values in float64, the largest first.
+
+    Raises:
+        PlanMismatchError: The plan was made for another model.
+        NonFiniteKernelError: A kernel holds NaN or infinity.
+    """
+    layers = plan.resolve(model)
+    found = {}
+    for planned in plan.layers:
+        scale = None if planned.batch_norm is None else layers[planned.batch_norm]
+        form = decompositions.get(planned.decomposition)
+        found[planned.path] = _spectrum(planned.path, layers[planned.path], scale, form)
+    return found
+
+
+def _as_choice(choice, problem: Problem, path: str) -> Choice | Dense:
+    if isinstance(choice, (Choice, Dense)):
+        return choice
+    form = next(each for each in problem.candidates if each.path == path).forms[0]
+    return Choice(form.name, resolve_rank(int(choice), form.full_rank, path))
+
+
+def _spectrum(path: str, layer, batch_norm_layer, form: Decomposition) -> np.ndarray:
+    adapter = adapters.find(layer)
+    kernel = adapter.to_hwio(ops.convert_to_numpy(ops.cast(adapter.kernel(layer), "float32")))
+    gain = None if batch_norm_layer is None else ops.convert_to_numpy(batch_norm.gain(batch_norm_layer))
+    for what, values in (("kernel", kernel), ("batch-norm scale", gain)):
+        if values is not None and not np.all(np.isfinite(values)):
+            raise NonFiniteKernelError(path, what)
+    return form.spectrum(kernel, gain)
+
+
+class _Reader:
+    """Reads a model for a rule, and makes the plan of what the rule chose.
+
+    Args:
+        model: The model.
+        decomposition: Name of a decomposition, or `"auto"`.
+        flat: Whether to take all spectra as flat instead of reading them: enough to tell what is possible at all.
+    """
+
+    def __init__(self, model: keras.Model, decomposition: str, *, flat: bool = False):
+        self._model, self._flat = model, flat
+        self._forms = decompositions.choices(decomposition)
+        self._graph = read_graph(model)
+        self._all = self._graph.layers()
+        self._layers = {path: layer for path, layer in self._all.items() if _concerns(layer)}
+        self._reasons = {path: adapters.why_unsupported(layer) for path, layer in self._layers.items()}
+        finder = BatchNormFinder(self._graph)
+        self._following = {
+            path: finder.find(layer, adapters.find(layer))
+            for path, layer in self._layers.items()
+            if self._reasons[path] is None
+        }
+
+    def select(self, rule: RankRule, include, exclude) -> None:
+        """Leaves out what the user's patterns leave out."""
+        included, excluded = ranks.as_patterns(include), ranks.as_patterns(exclude)
+        ranks.check_patterns("include", included, self._reasons, usable=True)
+        ranks.check_patterns("exclude", excluded, self._reasons, usable=False)
+        if isinstance(rule, ByPattern):
+            ranks.check_patterns("rank", tuple(rule.rules), self._reasons, usable=True)
+        if include is not None:
+            self._leave_out(included, "not in `include`", matching=False)
+        self._leave_out(excluded, "in `exclude`", matching=True)
+
+    def _leave_out(self, patterns: Sequence[str], reason: str, *, matching: bool) -> None:
+        for path, known in self._reasons.items():
+            if known is None and any(ranks.matches(pattern, path) for pattern in patterns) == matching:
+                self._reasons[path] = reason
+
+    def problem(self) -> Problem:
+        """Returns what a rule decides on."""
+        free = [path for path, reason in self._reasons.items() if reason is None]
+        others = {path: self._dense(path) for path in self._layers if self._reasons[path] is not None}
+        return Problem(self._model, tuple(map(self._candidate, free)), others)
+
+    def _dense(self, path: str) -> Cost:
+        layer = self._layers[path]
+        counted = adapters.find_counted(layer)
+        return Cost(0, 0) if counted is None else layer_cost(layer, counted, self._graph.calls_of(layer))
+
+    def _candidate(self, path: str) -> Candidate:
+        layer = self._layers[path]
+        forms = tuple(self._form(path, form) for form in self._forms)
+        return Candidate(path, layer, self._dense(path), forms, adapters.find(layer).declared_rank(layer))
+
+    def _form(self, path: str, form: Decomposition) -> Form:
+        layer = self._layers[path]
+        adapter = adapters.find(layer)
+        shape, calls = adapter.hwio_shape(layer), self._graph.calls_of(layer)
+        full_rank = form.max_rank(shape)
+
+        def read_spectrum() -> np.ndarray:
+            return np.ones(full_rank) if self._flat else _spectrum(path, layer, self._batch_norm(path), form)
+
+        def cost(rank: int) -> Cost:
+            return chain_cost(layer, adapter, calls, form.factor_shapes(shape, rank))
+
+        return Form(form.name, full_rank, cost, read_spectrum)
+
+    def _batch_norm(self, path: str):
+        found = self._following[path].batch_norm
+        return None if found is None else self._all[found]
+
+    def assemble(self, problem: Problem, chosen: Mapping[str, Choice | Dense], note: str, keep_if_no_gain: bool) -> Plan:
+        """Returns the plan of what was chosen; what does not save is left dense."""
+        candidates = {candidate.path: candidate for candidate in problem.candidates}
+        planned, skipped = [], []
+        for path, layer in self._layers.items():
+            reason = self._reasons[path]
+            if reason is None:
+                choice = chosen.get(path, Dense("no rank was chosen for it"))
+                found = self._decide(candidates[path], choice, keep_if_no_gain)
+                if isinstance(found, LayerPlan):
+                    planned.append(found)
+                    continue
+                reason = found
+            dense = self._dense(path)
+            skipped.append(SkippedLayer(path, type(layer).__name__, reason, dense.macs, dense.params))
+        return Plan(tuple(planned), tuple(skipped), note)
+
+    def _decide(self, candidate: Candidate, choice: Choice | Dense, keep_if_no_gain: bool) -> LayerPlan | str:
+        if isinstance(choice, Dense):
+            return choice.reason
+        form = next(form for form in candidate.forms if form.name == choice.form)
+        low, dense = form.cost(choice.rank), candidate.dense
+        if not (keep_if_no_gain or choice.weighed or ranks.saves(low, dense)):
+            return f"no gain: {megas(low.macs)} multiply-accumulates at rank {choice.rank}, {megas(dense.macs)} dense"
+        following = self._following[candidate.path]
+        return LayerPlan(
+            path=candidate.path,
+            layer_type=type(candidate.layer).__name__,
+            kernel_shape=adapters.find(candidate.layer).hwio_shape(candidate.layer),
+            decomposition=form.name,
+            rank=choice.rank,
+            full_rank=form.full_rank,
+            batch_norm=following.batch_norm,
+            reason=following.reason,
+            macs=dense.macs,
+            low_rank_macs=low.macs,
+            params=dense.params,
+            low_rank_params=low.params,
+            energy_kept=float(1 - form.energy_lost[choice.rank]) if form.was_read else None,
         )
-    return _assemble(graph, layers, reasons, chosen, chosen_form, keep_if_no_gain)
 
 
 def _concerns(layer) -> bool:
     """Returns whether a layer is listed in a plan: it is of a family that we know, or holds a matrix of weights."""
     return adapters.find(layer) is not None or adapters.holds_matrix(layer)
-
-
-def _leave_out(reasons: dict, patterns: Sequence[str], reason: str, *, matching: bool) -> None:
-    for path, known in reasons.items():
-        if known is None and any(ranks.matches(pattern, path) for pattern in patterns) == matching:
-            reasons[path] = reason
-
-
-def _candidate(path: str, layer, form: Decomposition) -> Candidate:
-    adapter = adapters.find(layer)
-
-    def read_spectrum() -> np.ndarray:
-        kernel = adapter.to_hwio(ops.convert_to_numpy(adapter.kernel(layer)))
-        if not np.all(np.isfinite(kernel)):
-            raise NonFiniteKernelError(path)
-        return form.spectrum(kernel)
-
-    return Candidate(path, form.max_rank(adapter.hwio_shape(layer)), adapter.declared_rank(layer), read_spectrum)
-
-
-def _assemble(graph: Graph, layers, reasons, chosen, form: Decomposition, keep_if_no_gain: bool) -> Plan:
-    finder = BatchNormFinder(graph)
-    planned, skipped = [], []
-    for path, layer in layers.items():
-        adapter, counted = adapters.find(layer), adapters.find_counted(layer)
-        dense = layer_cost(layer, counted, graph.calls_of(layer)) if counted is not None else Cost(0, 0)
-        reason = reasons[path]
-        if reason is None and path not in chosen:
-            reason = "no rank was chosen for it"
-        if reason is None:
-            shape = adapter.hwio_shape(layer)
-            low = chain_cost(layer, adapter, graph.calls_of(layer), form.factor_shapes(shape, chosen[path]))
-            if keep_if_no_gain or _saves(low, dense):
-                following = finder.find(layer, adapter)
-                planned.append(
-                    LayerPlan(
-                        path=path,
-                        layer_type=type(layer).__name__,
-                        kernel_shape=shape,
-                        decomposition=form.name,
-                        rank=chosen[path],
-                        full_rank=form.max_rank(shape),
-                        batch_norm=following.batch_norm,
-                        reason=following.reason,
-                        macs=dense.macs,
-                        low_rank_macs=low.macs,
-                        params=dense.params,
-                        low_rank_params=low.params,
-                    )
-                )
-                continue
-            reason = f"no gain: {megas(low.macs)} multiply-accumulates at rank {chosen[path]}, {megas(dense.macs)} dense"
-        skipped.append(SkippedLayer(path, type(layer).__name__, reason, dense.macs, dense.params))
-    return Plan(tuple(planned), tuple(skipped))
-
-
-def _saves(low: Cost, dense: Cost) -> bool:
-    # Where the sizes are unknown, the weights decide: every factor of a chain then works at the same positions.
-    return low.params < dense.params if dense.macs is None or low.macs is None else low.macs < dense.macs

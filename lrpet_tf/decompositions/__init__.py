@@ -17,4 +17,15 @@ def get(name: str) -> Decomposition:
     return DECOMPOSITIONS[name]
 
 
-__all__ = ["DECOMPOSITIONS", "ChannelDecomposition", "Decomposition", "get"]
+def choices(name: str) -> tuple[Decomposition, ...]:
+    """Returns the decompositions that a layer may take: all of them for `"auto"`, else the one of that name.
+
+    Raises:
+        ValueError: The name is unknown.
+    """
+    if name != "auto" and name not in DECOMPOSITIONS:
+        raise ValueError(f"`decomposition` must be 'auto' or one of {sorted(DECOMPOSITIONS)}. Received: decomposition={name!r}")
+    return tuple(DECOMPOSITIONS.values()) if name == "auto" else (DECOMPOSITIONS[name],)
+
+
+__all__ = ["DECOMPOSITIONS", "ChannelDecomposition", "Decomposition", "choices", "get"]

@@ -1,24 +1,30 @@
 """The same rank for every layer."""
 
-from collections.abc import Sequence
+import dataclasses
 
 from lrpet_tf.linalg import resolve_rank, validate_rank
-from lrpet_tf.ranks.base import Candidate, RankRule
+from lrpet_tf.ranks.base import Candidate, Form, LayerRule
 
 
-class Absolute(RankRule):
+@dataclasses.dataclass(frozen=True, repr=False)
+class Absolute(LayerRule):
     """Keeps a given number of singular values.
 
-    Args:
-        rank: At least 1.
+    Attributes:
+        number: At least 1; above the full rank of a layer it is an error that names the layer.
 
     Raises:
-        RankError: `rank` is under 1.
+        RankError: `number` is under 1, or no whole number.
     """
 
-    def __init__(self, rank: int):
-        self.rank = validate_rank(rank)
+    number: int
 
-    def choose(self, candidates: Sequence[Candidate]) -> dict[str, int]:
-        """See `RankRule.choose`; a rank above a layer's full rank is an error that names the layer."""
-        return {each.path: resolve_rank(self.rank, each.full_rank, each.path) for each in candidates}
+    def __post_init__(self):
+        """Checks the values."""
+        super().__post_init__()
+        if isinstance(validate_rank(self.number), float):
+            validate_rank(0)
+
+    def rank(self, candidate: Candidate, form: Form) -> int:
+        """Returns the number."""
+        return resolve_rank(self.number, form.full_rank, candidate.path)

@@ -1,15 +1,32 @@
 """The rank that each layer's author declared: `LRPETConv2D(64, 3, rank=0.5)`."""
 
-from collections.abc import Sequence
+import dataclasses
 
+from lrpet_tf.errors import LowRankError
 from lrpet_tf.linalg import resolve_rank
-from lrpet_tf.ranks.base import Candidate, RankRule
+from lrpet_tf.ranks.base import Candidate, Choice, Form, LayerRule, Problem
 
 
-class Declared(RankRule):
-    """Takes the declared ranks; layers without one stay dense."""
+@dataclasses.dataclass(frozen=True, repr=False)
+class Declared(LayerRule):
+    """Takes the declared ranks; layers without one stay dense.
 
-    def choose(self, candidates: Sequence[Candidate]) -> dict[str, int]:
+    Raises:
+        LowRankError: When it chooses: no layer declares a rank.
+    """
+
+    def rank(self, candidate: Candidate, form: Form) -> int | None:
+        """Returns the declared rank."""
+        if candidate.declared_rank is None:
+            return None
+        return resolve_rank(candidate.declared_rank, form.full_rank, candidate.path)
+
+    def choose(self, problem: Problem) -> dict[str, Choice]:
         """See `RankRule.choose`."""
-        declared = [candidate for candidate in candidates if candidate.declared_rank is not None]
-        return {each.path: resolve_rank(each.declared_rank, each.full_rank, each.path) for each in declared}
+        chosen = super().choose(problem)
+        if not chosen and problem.whole:
+            raise LowRankError(
+                "No rank was given and no layer declares one: pass rank=0.5, say, or build layers as LRPETConv2D(…, rank=0.5). "
+                "Received: rank=None"
+            )
+        return chosen

@@ -1,10 +1,11 @@
 """Patterns of layer paths: regular expressions that must match a whole path."""
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
 from lrpet_tf.errors import PatternError
-from lrpet_tf.ranks.base import Candidate, RankRule
+from lrpet_tf.ranks.base import Choice, Dense, Problem, RankRule
 
 
 def as_patterns(value) -> tuple[str, ...]:
@@ -44,24 +45,37 @@ def check_patterns(argument: str, patterns: Sequence[str], reasons: Mapping[str,
             raise PatternError(argument, pattern, why, tuple(path for path in paths if reasons[path] is None))
 
 
+@dataclasses.dataclass(frozen=True, repr=False)
 class ByPattern(RankRule):
     """Applies another rule to the layers of each pattern; the first pattern that matches a layer counts.
 
-    Args:
+    Attributes:
         rules: Rules by pattern. Layers that no pattern matches stay dense.
     """
 
-    def __init__(self, rules: Mapping[str, RankRule]):
-        self.rules = dict(rules)
+    rules: Mapping[str, RankRule]
 
-    def choose(self, candidates: Sequence[Candidate]) -> dict[str, int]:
-        """See `RankRule.choose`; each rule sees the layers of its own pattern together."""
-        groups: dict[str, list[Candidate]] = {pattern: [] for pattern in self.rules}
-        for candidate in candidates:
-            first = next((pattern for pattern in self.rules if matches(pattern, candidate.path)), None)
+    @property
+    def reads_weights(self) -> bool:
+        """Whether one of the rules does."""
+        return any(rule.reads_weights for rule in self.rules.values())
+
+    def _parts(self, problem: Problem) -> dict[str, Problem]:
+        paths: dict[str, set[str]] = {pattern: set() for pattern in self.rules}
+        for path in (*(each.path for each in problem.candidates), *problem.others):
+            first = next((pattern for pattern in self.rules if matches(pattern, path)), None)
             if first is not None:
-                groups[first].append(candidate)
-        ranks: dict[str, int] = {}
-        for pattern, group in groups.items():
-            ranks.update(self.rules[pattern].choose(group))
-        return ranks
+                paths[first].add(path)
+        return {pattern: problem.restrict(group) for pattern, group in paths.items()}
+
+    def choose(self, problem: Problem) -> dict[str, int | Choice | Dense]:
+        """See `RankRule.choose`; each rule sees the layers of its own pattern together."""
+        chosen: dict[str, int | Choice | Dense] = {}
+        for pattern, part in self._parts(problem).items():
+            chosen.update(self.rules[pattern].choose(part))
+        return chosen
+
+    def describe(self, problem: Problem, chosen: Mapping[str, Choice | Dense]) -> str:
+        """Returns what each rule has reached."""
+        texts = {pattern: self.rules[pattern].describe(part, chosen) for pattern, part in self._parts(problem).items()}
+        return "; ".join(f"{pattern}: {text}" for pattern, text in texts.items() if text)

@@ -3,5 +3,6 @@
 from lrpet_tf.training.callback import LRPETCallback
 from lrpet_tf.training.projector import Projector
 from lrpet_tf.training.recalibration import recalibrate_batch_norms
+from lrpet_tf.training.schedule import RankSchedule
 
-__all__ = ["LRPETCallback", "Projector", "recalibrate_batch_norms"]
+__all__ = ["LRPETCallback", "Projector", "RankSchedule", "recalibrate_batch_norms"]

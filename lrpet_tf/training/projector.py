@@ -1,5 +1,7 @@
 """Projecting the kernels of a model: the training method applied to the layers of a plan."""
 
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 from keras import ops
@@ -69,11 +71,12 @@ class Projector:
         layers = check_plan(plan).resolve(model)
         self._targets = [_Target(planned, layers) for planned in plan.layers]
 
-    def project(self, *, when: str = "") -> float:
+    def project(self, *, when: str = "", ranks: Mapping[str, int] | None = None) -> float:
         """Projects all kernels, or none when one of them is not finite.
 
         Args:
             when: Said in the error, such as `"in epoch 3"`.
+            ranks: Ranks by path that take the place of the planned ones for this once.
 
         Returns:
             Share of the energy, as the batch norms scale the kernels, that the ranks held before the projection: the mean
@@ -85,18 +88,19 @@ class Projector:
         self._check_finite(when)
         kept = []
         for target in self._targets:
-            projected, share = self._projected(target)
+            projected, share = self._projected(target, ranks or {})
             target.kernel.assign(target.adapter.from_hwio(projected))
             kept.append(share)
         return _mean(kept)
 
     def energy_kept(self) -> float:
         """Returns what `project` would return, and projects nothing."""
-        return _mean([self._projected(target).energy_kept for target in self._targets])
+        return _mean([self._projected(target, {}).energy_kept for target in self._targets])
 
-    def _projected(self, target: _Target) -> Truncated:
+    def _projected(self, target: _Target, ranks: Mapping[str, int]) -> Truncated:
         kernel = target.adapter.to_hwio(ops.convert_to_tensor(target.kernel))
-        return self._method.project(kernel, target.decomposition, target.planned.rank, target.gain())
+        rank = ranks.get(target.planned.path, target.planned.rank)
+        return self._method.project(kernel, target.decomposition, rank, target.gain())
 
     def _check_finite(self, when: str) -> None:
         if not self._targets:

@@ -1,0 +1,181 @@
+"""Budgets: the ranks of all layers together, such that a total is met and the most is kept."""
+
+import abc
+import dataclasses
+import numbers
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from lrpet_tf.costs import Cost
+from lrpet_tf.errors import BudgetError, LowRankError
+from lrpet_tf.ranks.base import Candidate, Choice, Dense, Problem, RankRule
+from lrpet_tf.ranks.knapsack import least_cost, minimise_max, minimise_sum
+from lrpet_tf.ranks.quantities import parse_quantity
+from lrpet_tf.report import megas
+
+CRITERIA = {"sum": minimise_sum, "max": minimise_max}
+
+
+class Option(NamedTuple):
+    """What may become of a layer: a choice or its dense form (`None`), its cost, and the share of its energy that is lost."""
+
+    choice: Choice | None
+    cost: float
+    loss: float
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Budget(RankRule):
+    """Ranks for all layers together that meet a budget and keep most.
+
+    It solves a multiple-choice knapsack problem. The options of a layer are its dense form, of loss 0, and each allowed rank
+    `r` that costs less; their loss is the relative error of the kernel `M` as its batch norm scales it,
+
+        e(r) = ‖M − M_r‖² / ‖M‖² = Σ_{i>r} σ_i² / Σ σ_i².
+
+    `criterion="sum"` minimises `Σ e` over the layers: errors of layers add up like independent noise. `"max"` minimises the
+    largest `e`, the minimax of ALDS (Liebenwein et al. 2021, arXiv 2107.11442; there in the operator norm), and spends what
+    is left on the sum. See `lrpet_tf.ranks.knapsack` for how it is solved.
+
+    Attributes:
+        limit: A share of the dense model's total as a float in (0, 1], or an amount, as a whole number or a text with a unit.
+            The total is that of the whole model, layers included that stay as they are; in a dict of patterns, that of the
+            layers of the pattern.
+        criterion: `"sum"` or `"max"`.
+
+    Raises:
+        LowRankError: `limit` or `criterion` is something else.
+        BudgetError: When it chooses: the budget cannot be reached; the message states the least that can be.
+    """
+
+    limit: float | int | str
+    criterion: str = dataclasses.field(default="sum", kw_only=True)
+
+    reads_weights = True
+    unit: ClassVar[str]
+    example: ClassVar[str]
+
+    def __post_init__(self):
+        """Checks the values."""
+        super().__post_init__()
+        if self.criterion not in CRITERIA:
+            raise LowRankError(f"`criterion` must be one of {sorted(CRITERIA)}. Received: criterion={self.criterion!r}")
+        self._parsed()
+
+    def _parsed(self) -> float | int:
+        """Returns the limit as a share, a float, or as an amount, an int."""
+        amount = self.limit
+        if isinstance(amount, str):
+            amount = parse_quantity(amount, self.unit)
+            amount = amount if amount is None else max(1, round(amount))
+        if isinstance(amount, numbers.Real) and not isinstance(amount, bool):
+            if isinstance(amount, numbers.Integral) and amount >= 1:
+                return int(amount)
+            if not isinstance(amount, numbers.Integral) and 0 < amount <= 1:
+                return float(amount)
+        raise LowRankError(
+            f"{type(self).__name__} takes a share of the dense model's total as a float in (0, 1], or an amount as a whole number "
+            f"or a text such as {self.example!r}. Received: {self.limit!r}"
+        )
+
+    @abc.abstractmethod
+    def amount(self, cost: Cost, path: str) -> float:
+        """Returns what the budget counts of the cost of a layer."""
+
+    @abc.abstractmethod
+    def show(self, amount: float) -> str:
+        """Returns an amount as text."""
+
+    def fixed(self, problem: Problem) -> float:
+        """Returns what the layers cost that stay as they are."""
+        return sum(self.amount(cost, path) for path, cost in problem.others.items())
+
+    def options(self, candidate: Candidate) -> list[Option]:
+        """Returns what may become of a layer; the first option is its dense form."""
+        dense = self.amount(candidate.dense, candidate.path)
+        found = [Option(None, dense, 0.0)]
+        for form in candidate.forms:
+            for rank in map(int, self.allowed_ranks(form.full_rank)):
+                cost = self.amount(form.cost(rank), candidate.path)
+                if cost >= dense:
+                    break
+                found.append(Option(Choice(form.name, rank, weighed=True), cost, float(form.energy_lost[rank])))
+        return found
+
+    def allowance(self, total: float) -> float:
+        """Returns the budget as an amount."""
+        limit = self._parsed()
+        return limit * total if isinstance(limit, float) else limit
+
+    def choose(self, problem: Problem) -> dict[str, Choice | Dense]:
+        """See `RankRule.choose`."""
+        options = [self.options(each) for each in problem.candidates]
+        fixed = self.fixed(problem)
+        total = fixed + sum(each[0].cost for each in options)
+        limit = self.allowance(total)
+        costs = [np.array([option.cost for option in each], float) for each in options]
+        losses = [np.array([option.loss for option in each], float) for each in options]
+        least = fixed + least_cost(costs)
+        if least > limit:
+            raise BudgetError(repr(self), self.show(limit), self.show(least), self.show(total), least / total, self.show(fixed))
+        if not options:
+            return {}
+        solution = CRITERIA[self.criterion](costs, losses, limit - fixed)
+        picked = [each[j] for each, j in zip(options, solution.options, strict=True)]
+        return {
+            candidate.path: option.choice or self._dense(each)
+            for candidate, each, option in zip(problem.candidates, options, picked, strict=True)
+        }
+
+    def _dense(self, options: list[Option]) -> Dense:
+        return Dense(f"left dense by {self!r}" if len(options) > 1 else "no allowed rank is cheaper than its dense form")
+
+    def describe(self, problem: Problem, chosen: Mapping[str, Choice | Dense]) -> str:
+        """Returns the total before and after, and the budget."""
+        fixed, before, after = self.fixed(problem), 0.0, 0.0
+        for candidate in problem.candidates:
+            options = self.options(candidate)
+            choice = chosen.get(candidate.path)
+            before += options[0].cost
+            after += next((option.cost for option in options if option.choice == choice), options[0].cost)
+        limit = self.show(self.allowance(fixed + before))
+        return f"{self!r}: {self.show(fixed + before)} → {self.show(fixed + after)} of {limit} allowed"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class MacsBudget(Budget):
+    """Meets a budget of multiply-accumulates for one sample: `MacsBudget(0.5)`, or `MacsBudget("20 M")`; see `Budget`."""
+
+    unit = "(?:MACs?)"
+    example = "20 M"
+
+    def amount(self, cost: Cost, path: str) -> float:
+        """Returns the multiply-accumulates."""
+        if cost.macs is None:
+            raise LowRankError(
+                f"The multiply-accumulates of layer '{path}' depend on an unknown size, so {self!r} cannot be met. Build the model "
+                "on a keras.Input of fixed height and width, or use a ParamsBudget."
+            )
+        return cost.macs
+
+    def show(self, amount: float) -> str:
+        """Returns millions of multiply-accumulates."""
+        return f"{megas(round(amount))} MACs"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class ParamsBudget(Budget):
+    """Meets a budget of weights of convolutions and Dense layers: `ParamsBudget(0.5)`, `ParamsBudget("130 k")`; see `Budget`."""
+
+    unit = "(?:params|weights)"
+    example = "130 k"
+
+    def amount(self, cost: Cost, path: str) -> float:
+        """Returns the weights."""
+        return cost.params
+
+    def show(self, amount: float) -> str:
+        """Returns thousands or millions of weights."""
+        return f"{megas(round(amount))} weights"
