@@ -26,8 +26,8 @@ class RankError(LowRankError):
         super().__init__(
             f"The rank{where} must be a share of the full rank, as a float in (0, 1], or a whole number of at least 1 and"
             f"{limit or ' at most the full rank'}. Received: rank={received!r}. "
-            "Give a share such as rank=0.5, a rule such as MacsBudget(0.5), a dict of layer-path patterns to these, or leave the "
-            "layer out with `exclude`."
+            "Give a share such as rank=0.5, a rule such as MacsBudget(0.5), a dict of layer-path patterns to these, or leave "
+            "the layer out with `exclude`."
         )
 
 

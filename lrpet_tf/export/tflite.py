@@ -8,13 +8,12 @@ import numpy as np
 
 from lrpet_tf.costs import count_macs, count_params
 from lrpet_tf.errors import ExportError, LowRankError
-from lrpet_tf.export.conversion import Converted, convert, pack_inputs
 from lrpet_tf.export.parity import OutputParity, compare
 from lrpet_tf.export.report import ExportReport, FileFigures
-from lrpet_tf.export.runtime import interleaved_latency, run
 from lrpet_tf.export.samples import read_samples
 from lrpet_tf.files import write_atomically
 from lrpet_tf.graph import check_supported, in_float32
+from lrpet_tf.litert import Converted, convert, interleaved_latency, pack_inputs, run
 
 # Largest difference that is still agreement, as a share of the output scale.
 _TOLERANCES = {None: 1e-4, "float16": 1e-2}
@@ -61,6 +60,8 @@ def export_tflite(
         UnsupportedModelError: The model is subclassed, or not built.
         ValueError: `quantize` is unknown.
     """
+    if quantize not in _TOLERANCES:
+        raise ValueError(f"`quantize` must be one of {tuple(_TOLERANCES)}. Received: quantize={quantize!r}")
     path = pathlib.Path(path)
     if path.suffix != ".tflite":
         raise ExportError(f"The path must end in '.tflite'. Received: path='{path}'")

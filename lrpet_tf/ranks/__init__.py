@@ -7,16 +7,19 @@ from collections.abc import Mapping
 from lrpet_tf.errors import LowRankError, RankError
 from lrpet_tf.linalg import validate_rank
 from lrpet_tf.ranks.absolute import Absolute
-from lrpet_tf.ranks.base import Candidate, Choice, Dense, Form, LayerRule, Problem, RankRule, saves
+from lrpet_tf.ranks.base import Candidate, Choice, Chosen, Dense, Form, LayerRule, Problem, RankRule, as_chosen, saves
 from lrpet_tf.ranks.budget import Budget, MacsBudget, ParamsBudget
 from lrpet_tf.ranks.declared import Declared
 from lrpet_tf.ranks.energy import Energy
+from lrpet_tf.ranks.latency import LatencyBudget
 from lrpet_tf.ranks.numerical import NumericalRank
 from lrpet_tf.ranks.patterns import ByPattern, as_patterns, check_patterns, matches
 from lrpet_tf.ranks.share import Share
+from lrpet_tf.ranks.size import SizeBudget
 
 RULES: dict[str, type[RankRule]] = {
-    rule.__name__: rule for rule in (Share, Absolute, Declared, NumericalRank, Energy, MacsBudget, ParamsBudget)
+    rule.__name__: rule
+    for rule in (Share, Absolute, Declared, NumericalRank, Energy, MacsBudget, ParamsBudget, SizeBudget, LatencyBudget)
 }
 
 
@@ -70,10 +73,12 @@ __all__ = [
     "ByPattern",
     "Candidate",
     "Choice",
+    "Chosen",
     "Declared",
     "Dense",
     "Energy",
     "Form",
+    "LatencyBudget",
     "LayerRule",
     "MacsBudget",
     "NumericalRank",
@@ -81,6 +86,8 @@ __all__ = [
     "Problem",
     "RankRule",
     "Share",
+    "SizeBudget",
+    "as_chosen",
     "as_patterns",
     "check_patterns",
     "get",

@@ -32,7 +32,7 @@ class Form:
 
     @functools.cached_property
     def spectrum(self) -> np.ndarray:
-        """Singular values of the kernel as its batch norm scales it, in float64, the largest first; read when first asked for."""
+        """Singular values of the kernel as its batch norm scales it, the largest first; read when they are first asked for."""
         return self.read_spectrum()
 
     @property
@@ -109,6 +109,13 @@ class Dense(NamedTuple):
     reason: str
 
 
+class Chosen(NamedTuple):
+    """What a rule chose by path, and what it reached with that, in words, for the head of the plan."""
+
+    choices: Mapping[str, int | Choice | Dense]
+    note: str = ""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class RankRule(abc.ABC):
     """Chooses the ranks of all candidates together.
@@ -143,19 +150,15 @@ class RankRule(abc.ABC):
         return f"{type(self).__name__}({', '.join(parts)})"
 
     @abc.abstractmethod
-    def choose(self, problem: Problem) -> Mapping[str, "int | Choice | Dense"]:
-        """Returns by path a rank of the first form, a `Choice`, or `Dense`. A candidate that is left out stays dense.
+    def choose(self, problem: Problem) -> "Chosen | Mapping[str, int | Choice | Dense]":
+        """Returns by path a rank of the first form, a `Choice`, or `Dense`; with a note, or alone.
 
         Args:
-            problem: The layers to choose for, and the cost of the others.
+            problem: The layers to choose for, and the cost of the others. A candidate that is left out stays dense.
 
         Raises:
             LowRankError: The rule asks for what these layers cannot give.
         """
-
-    def describe(self, problem: Problem, chosen: Mapping[str, "Choice | Dense"]) -> str:
-        """Returns what the rule has reached, for the head of the printed plan."""
-        return ""
 
     def allowed(self, rank: int, full_rank: int) -> int:
         """Returns the smallest allowed rank that is at least `rank`."""
@@ -175,10 +178,10 @@ class LayerRule(RankRule):
     def rank(self, candidate: Candidate, form: Form) -> int | None:
         """Returns the rank of one layer in one form, before rounding, or `None` to leave it dense."""
 
-    def choose(self, problem: Problem) -> dict[str, Choice]:
+    def choose(self, problem: Problem) -> Chosen:
         """See `RankRule.choose`. Of several forms, the one that keeps the most energy at the cost of the first one's rank."""
         found = {each.path: self._choice(each) for each in problem.candidates}
-        return {path: choice for path, choice in found.items() if choice is not None}
+        return Chosen({path: choice for path, choice in found.items() if choice is not None})
 
     def _choice(self, candidate: Candidate) -> Choice | None:
         first, *others = candidate.forms
@@ -196,6 +199,11 @@ class LayerRule(RankRule):
                 choices.append(Choice(form.name, affordable[-1]))
                 lost.append(form.energy_lost[affordable[-1]])
         return choices[int(np.argmin(lost))]
+
+
+def as_chosen(chosen: Chosen | Mapping[str, int | Choice | Dense]) -> Chosen:
+    """Returns what a rule chose, with a note or alone, with a note."""
+    return chosen if isinstance(chosen, Chosen) else Chosen(chosen)
 
 
 def _at_most(cost: Cost, limit: Cost) -> bool:

@@ -3,14 +3,13 @@
 import abc
 import dataclasses
 import numbers
-from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from lrpet_tf.costs import Cost
 from lrpet_tf.errors import BudgetError, LowRankError
-from lrpet_tf.ranks.base import Candidate, Choice, Dense, Problem, RankRule
+from lrpet_tf.ranks.base import Candidate, Choice, Chosen, Dense, Problem, RankRule
 from lrpet_tf.ranks.knapsack import least_cost, minimise_max, minimise_sum
 from lrpet_tf.ranks.quantities import parse_quantity
 from lrpet_tf.report import megas
@@ -24,6 +23,20 @@ class Option(NamedTuple):
     choice: Choice | None
     cost: float
     loss: float
+
+
+class Weighed(NamedTuple):
+    """The options of each candidate, the dense form first, and what costs the same whatever is chosen."""
+
+    options: list[list[Option]]
+    fixed: float
+
+
+class Limit(NamedTuple):
+    """A budget: a share of the dense model's total, or an amount."""
+
+    share: float | None = None
+    amount: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -62,38 +75,72 @@ class Budget(RankRule):
         super().__post_init__()
         if self.criterion not in CRITERIA:
             raise LowRankError(f"`criterion` must be one of {sorted(CRITERIA)}. Received: criterion={self.criterion!r}")
-        self._parsed()
+        self.parsed()
 
-    def _parsed(self) -> float | int:
-        """Returns the limit as a share, a float, or as an amount, an int."""
+    def parsed(self) -> Limit:
+        """Returns the limit as a share or as an amount."""
         amount = self.limit
         if isinstance(amount, str):
             amount = parse_quantity(amount, self.unit)
-            amount = amount if amount is None else max(1, round(amount))
-        if isinstance(amount, numbers.Real) and not isinstance(amount, bool):
+            if amount:
+                return Limit(amount=amount)
+        elif isinstance(amount, numbers.Real) and not isinstance(amount, bool):
             if isinstance(amount, numbers.Integral) and amount >= 1:
-                return int(amount)
+                return Limit(amount=int(amount))
             if not isinstance(amount, numbers.Integral) and 0 < amount <= 1:
-                return float(amount)
+                return Limit(share=float(amount))
         raise LowRankError(
-            f"{type(self).__name__} takes a share of the dense model's total as a float in (0, 1], or an amount as a whole number "
-            f"or a text such as {self.example!r}. Received: {self.limit!r}"
+            f"{type(self).__name__} takes a share of the dense model's total as a float in (0, 1], or an amount such as "
+            f"{self.example!r}. Received: {self.limit!r}"
         )
 
     @abc.abstractmethod
-    def amount(self, cost: Cost, path: str) -> float:
-        """Returns what the budget counts of the cost of a layer."""
+    def weigh(self, problem: Problem) -> Weighed:
+        """Returns the options of each candidate, its dense form first, and what the rest costs."""
 
     @abc.abstractmethod
     def show(self, amount: float) -> str:
         """Returns an amount as text."""
 
-    def fixed(self, problem: Problem) -> float:
-        """Returns what the layers cost that stay as they are."""
-        return sum(self.amount(cost, path) for path, cost in problem.others.items())
+    def choose(self, problem: Problem) -> Chosen:
+        """See `RankRule.choose`."""
+        options, fixed = self.weigh(problem)
+        total = fixed + sum(each[0].cost for each in options)
+        share, amount = self.parsed()
+        limit = amount if share is None else share * total
+        costs, losses = ([np.array([option[field] for option in each], float) for each in options] for field in (1, 2))
+        least = fixed + least_cost(costs)
+        if least > limit:
+            raise BudgetError(repr(self), self.show(limit), self.show(least), self.show(total), least / total, self.show(fixed))
+        picked = []
+        if options:
+            solution = CRITERIA[self.criterion](costs, losses, limit - fixed)
+            picked = [each[j] for each, j in zip(options, solution.options, strict=True)]
+        reached = fixed + sum(option.cost for option in picked)
+        note = f"{self!r}: {self.show(total)} → {self.show(reached)}, {self.show(limit)} allowed"
+        choices = {
+            candidate.path: option.choice or self._dense(each)
+            for candidate, each, option in zip(problem.candidates, options, picked, strict=True)
+        }
+        return Chosen(choices, note)
 
-    def options(self, candidate: Candidate) -> list[Option]:
-        """Returns what may become of a layer; the first option is its dense form."""
+    def _dense(self, options: list[Option]) -> Dense:
+        return Dense(f"left dense by {self!r}" if len(options) > 1 else "no rank is cheaper than its dense form")
+
+
+class CostBudget(Budget):
+    """A budget of something that follows from the shapes."""
+
+    @abc.abstractmethod
+    def amount(self, cost: Cost, path: str) -> float:
+        """Returns what the budget counts of the cost of a layer."""
+
+    def weigh(self, problem: Problem) -> Weighed:
+        """See `Budget.weigh`; only forms that cost less than the dense layer are options."""
+        fixed = sum(self.amount(cost, path) for path, cost in problem.others.items())
+        return Weighed([self._options(candidate) for candidate in problem.candidates], fixed)
+
+    def _options(self, candidate: Candidate) -> list[Option]:
         dense = self.amount(candidate.dense, candidate.path)
         found = [Option(None, dense, 0.0)]
         for form in candidate.forms:
@@ -104,49 +151,10 @@ class Budget(RankRule):
                 found.append(Option(Choice(form.name, rank, weighed=True), cost, float(form.energy_lost[rank])))
         return found
 
-    def allowance(self, total: float) -> float:
-        """Returns the budget as an amount."""
-        limit = self._parsed()
-        return limit * total if isinstance(limit, float) else limit
-
-    def choose(self, problem: Problem) -> dict[str, Choice | Dense]:
-        """See `RankRule.choose`."""
-        options = [self.options(each) for each in problem.candidates]
-        fixed = self.fixed(problem)
-        total = fixed + sum(each[0].cost for each in options)
-        limit = self.allowance(total)
-        costs = [np.array([option.cost for option in each], float) for each in options]
-        losses = [np.array([option.loss for option in each], float) for each in options]
-        least = fixed + least_cost(costs)
-        if least > limit:
-            raise BudgetError(repr(self), self.show(limit), self.show(least), self.show(total), least / total, self.show(fixed))
-        if not options:
-            return {}
-        solution = CRITERIA[self.criterion](costs, losses, limit - fixed)
-        picked = [each[j] for each, j in zip(options, solution.options, strict=True)]
-        return {
-            candidate.path: option.choice or self._dense(each)
-            for candidate, each, option in zip(problem.candidates, options, picked, strict=True)
-        }
-
-    def _dense(self, options: list[Option]) -> Dense:
-        return Dense(f"left dense by {self!r}" if len(options) > 1 else "no allowed rank is cheaper than its dense form")
-
-    def describe(self, problem: Problem, chosen: Mapping[str, Choice | Dense]) -> str:
-        """Returns the total before and after, and the budget."""
-        fixed, before, after = self.fixed(problem), 0.0, 0.0
-        for candidate in problem.candidates:
-            options = self.options(candidate)
-            choice = chosen.get(candidate.path)
-            before += options[0].cost
-            after += next((option.cost for option in options if option.choice == choice), options[0].cost)
-        limit = self.show(self.allowance(fixed + before))
-        return f"{self!r}: {self.show(fixed + before)} → {self.show(fixed + after)} of {limit} allowed"
-
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class MacsBudget(Budget):
-    """Meets a budget of multiply-accumulates for one sample: `MacsBudget(0.5)`, or `MacsBudget("20 M")`; see `Budget`."""
+class MacsBudget(CostBudget):
+    """Meets a budget of multiply-accumulates for one sample: `MacsBudget(0.5)` or `MacsBudget("20 M")`."""
 
     unit = "(?:MACs?)"
     example = "20 M"
@@ -155,8 +163,8 @@ class MacsBudget(Budget):
         """Returns the multiply-accumulates."""
         if cost.macs is None:
             raise LowRankError(
-                f"The multiply-accumulates of layer '{path}' depend on an unknown size, so {self!r} cannot be met. Build the model "
-                "on a keras.Input of fixed height and width, or use a ParamsBudget."
+                f"The multiply-accumulates of layer '{path}' depend on an unknown size, so {self!r} cannot be met. Build the "
+                "model on a keras.Input of fixed height and width, or use a ParamsBudget."
             )
         return cost.macs
 
@@ -166,8 +174,8 @@ class MacsBudget(Budget):
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class ParamsBudget(Budget):
-    """Meets a budget of weights of convolutions and Dense layers: `ParamsBudget(0.5)`, `ParamsBudget("130 k")`; see `Budget`."""
+class ParamsBudget(CostBudget):
+    """Meets a budget of weights of convolutions and Dense layers: `ParamsBudget(0.5)` or `ParamsBudget("130 k")`."""
 
     unit = "(?:params|weights)"
     example = "130 k"

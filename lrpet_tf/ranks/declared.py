@@ -4,7 +4,7 @@ import dataclasses
 
 from lrpet_tf.errors import LowRankError
 from lrpet_tf.linalg import resolve_rank
-from lrpet_tf.ranks.base import Candidate, Choice, Form, LayerRule, Problem
+from lrpet_tf.ranks.base import Candidate, Chosen, Form, LayerRule, Problem
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -21,10 +21,10 @@ class Declared(LayerRule):
             return None
         return resolve_rank(candidate.declared_rank, form.full_rank, candidate.path)
 
-    def choose(self, problem: Problem) -> dict[str, Choice]:
+    def choose(self, problem: Problem) -> Chosen:
         """See `RankRule.choose`."""
         chosen = super().choose(problem)
-        if not chosen and problem.whole:
+        if not chosen.choices and problem.whole:
             raise LowRankError(
                 "No rank was given and no layer declares one: pass rank=0.5, say, or build layers as LRPETConv2D(…, rank=0.5). "
                 "Received: rank=None"

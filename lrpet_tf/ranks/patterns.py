@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from lrpet_tf.errors import PatternError
-from lrpet_tf.ranks.base import Choice, Dense, Problem, RankRule
+from lrpet_tf.ranks.base import Chosen, Problem, RankRule, as_chosen
 
 
 def as_patterns(value) -> tuple[str, ...]:
@@ -68,14 +68,11 @@ class ByPattern(RankRule):
                 paths[first].add(path)
         return {pattern: problem.restrict(group) for pattern, group in paths.items()}
 
-    def choose(self, problem: Problem) -> dict[str, int | Choice | Dense]:
+    def choose(self, problem: Problem) -> Chosen:
         """See `RankRule.choose`; each rule sees the layers of its own pattern together."""
-        chosen: dict[str, int | Choice | Dense] = {}
+        choices, notes = {}, []
         for pattern, part in self._parts(problem).items():
-            chosen.update(self.rules[pattern].choose(part))
-        return chosen
-
-    def describe(self, problem: Problem, chosen: Mapping[str, Choice | Dense]) -> str:
-        """Returns what each rule has reached."""
-        texts = {pattern: self.rules[pattern].describe(part, chosen) for pattern, part in self._parts(problem).items()}
-        return "; ".join(f"{pattern}: {text}" for pattern, text in texts.items() if text)
+            chosen = as_chosen(self.rules[pattern].choose(part))
+            choices.update(chosen.choices)
+            notes += [f"{pattern}: {chosen.note}"] if chosen.note else []
+        return Chosen(choices, "; ".join(notes))

@@ -1,12 +1,12 @@
 """Running `.tflite` files through LiteRT: outputs and latency."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from lrpet_tf.errors import require
-from lrpet_tf.export.conversion import Converted
+from lrpet_tf.litert.conversion import Converted
 
 
 def _interpreter(converted: Converted, threads: int):
@@ -34,15 +34,23 @@ def run(converted: Converted, samples: Sequence[np.ndarray]) -> list[np.ndarray]
 
 
 def interleaved_latency(
-    files: Mapping[str, Converted], samples: Sequence[np.ndarray], *, threads: int = 1, seconds: float = 3.0
+    files: Mapping[str, Converted],
+    samples: Sequence[np.ndarray] | None = None,
+    *,
+    threads: int = 1,
+    seconds: float = 3.0,
+    least_rounds: int = 5,
+    on_round: Callable[[int, int], None] = lambda done, rounds: None,
 ) -> dict[str, float]:
     """Measures the median latency of files side by side, so that they share whatever else the machine does.
 
     Args:
-        files: The files by name; they take the same inputs.
-        samples: One array for each input; the first sample is used.
+        files: The files by name.
+        samples: One array for each input, where all files take the same; the first sample is used. Random numbers by default.
         threads: Threads of the interpreter.
-        seconds: About how long to measure, after a warm-up. Each file runs 5 to 500 times.
+        seconds: About how long to measure, after a warm-up. Each file runs up to 500 times.
+        least_rounds: How often each file runs at least.
+        on_round: Told how many rounds are done, and how many there will be.
 
     Returns:
         Median latency of one sample in milliseconds, by name.
@@ -50,24 +58,33 @@ def interleaved_latency(
     runs = {name: _prepare(converted, samples, threads) for name, converted in files.items()}
     for _ in range(3):
         once = sum(_timed(invoke) for invoke in runs.values())
-    rounds = int(np.clip(seconds / once, 5, 500))
+    rounds = int(np.clip(seconds / once, least_rounds, 500))
     times = {name: [] for name in runs}
-    for _ in range(rounds):
+    for done in range(rounds):
         for name, invoke in runs.items():
             times[name].append(_timed(invoke))
+        on_round(done + 1, rounds)
     return {name: 1e3 * float(np.median(values)) for name, values in times.items()}
 
 
-def _prepare(converted: Converted, samples: Sequence[np.ndarray], threads: int):
+def _prepare(converted: Converted, samples: Sequence[np.ndarray] | None, threads: int):
     interpreter = _interpreter(converted, threads)
     details = {_signature_name(detail["name"]): detail for detail in interpreter.get_input_details()}
-    inputs = {name: array[:1] for name, array in zip(converted.inputs, samples, strict=True)}
-    for name, array in inputs.items():
-        interpreter.resize_tensor_input(details[name]["index"], array.shape)
+    if samples is None:
+        inputs = {name: _random(detail) for name, detail in details.items()}
+    else:
+        inputs = {name: array[:1] for name, array in zip(converted.inputs, samples, strict=True)}
+        for name, array in inputs.items():
+            interpreter.resize_tensor_input(details[name]["index"], array.shape)
     interpreter.allocate_tensors()
     for name, array in inputs.items():
         interpreter.set_tensor(details[name]["index"], array)
     return interpreter.invoke
+
+
+def _random(detail: Mapping) -> np.ndarray:
+    rng, shape, dtype = np.random.default_rng(0), detail["shape"], np.dtype(detail["dtype"])
+    return rng.standard_normal(shape).astype(dtype) if dtype.kind == "f" else rng.integers(0, 2, shape).astype(dtype)
 
 
 def _signature_name(tensor_name: str) -> str:

@@ -1,0 +1,134 @@
+"""Measuring a latency table on this machine."""
+
+import os
+import pathlib
+import platform
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+import keras
+
+from lrpet_tf import decompositions
+from lrpet_tf.costs.latency import LatencyTable
+from lrpet_tf.costs.micro import micro_models, model_key
+from lrpet_tf.errors import LowRankError, require
+from lrpet_tf.graph import in_float32, read_graph
+from lrpet_tf.litert import Converted, convert, interleaved_latency
+
+# Files that are timed in turns stay in memory together, up to this many bytes.
+_BATCH_BYTES = 400_000_000
+
+
+def measure_latency(
+    model: keras.Model,
+    *,
+    quantize: str | None = None,
+    threads: int = 1,
+    decomposition: str = "auto",
+    plans: Iterable[Mapping] = (),
+    cache: str | os.PathLike | None = "default",
+    seconds: float = 10.0,
+    verbose: bool = True,
+) -> LatencyTable:
+    """Times each distinct layer of a model as a small LiteRT model, dense and factorized at the ranks that matter.
+
+    The small models and the whole dense model run in turns on this machine, so that they share whatever else it does; a table
+    holds the medians. What the cache holds already is not measured again. The weights play no part.
+
+    Args:
+        model: A built Functional or Sequential model of fixed input size.
+        quantize: `None` for float32, or `"int8"`.
+        threads: Threads of the interpreter.
+        decomposition: The form to measure; `"auto"` measures all.
+        plans: Plans whose ranks are measured as well.
+        cache: JSON file that keeps the table; `"default"` is a file of the device's in the user's cache folder, `None` measures
+            everything anew in one run.
+        seconds: About how long to run the small models, beside the time to convert them.
+        verbose: Whether to show a progress bar.
+
+    Returns:
+        The table of this device.
+
+    Raises:
+        LowRankError: The input size is unknown, or `quantize` or `threads` is out of range.
+        ExportError: The backend is not TensorFlow: measure in a TensorFlow process, save the table, and load it here.
+        UnsupportedModelError: The model is subclassed, or not built.
+    """
+    if quantize not in (None, "int8") or threads < 1:
+        raise LowRankError(
+            f"`quantize` must be None or 'int8', and `threads` at least 1. Received: quantize={quantize!r}, threads={threads!r}"
+        )
+    graph = read_graph(model)
+    table, path = _open(cache, quantize, threads)
+    extra: dict[str, list[tuple[str, int]]] = {}
+    for plan in plans:
+        for layer_path in plan:
+            extra.setdefault(layer_path, []).append((plan[layer_path].decomposition, plan[layer_path].rank))
+    wanted = {model_key(graph): lambda: in_float32(model)}
+    wanted |= {micro.key: micro.build for micro in micro_models(graph, decompositions.choices(decomposition), extra)}
+    missing = {key: build for key, build in wanted.items() if key not in table.milliseconds}
+    if missing:
+        table = table.merged(_measure(missing, quantize, threads, seconds, verbose))
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            table.save(path)
+    return table
+
+
+def _measure(builders: Mapping, quantize, threads: int, seconds: float, verbose: bool) -> dict[str, float]:
+    progress = keras.utils.Progbar(2 * len(builders), verbose=int(verbose), unit_name="model", stateful_metrics=None)
+    found: dict[str, float] = {}
+    for batch in _batches(builders, quantize, progress):
+        share, begun = len(batch) / len(builders), len(found)
+
+        def show(done: int, rounds: int, batch=batch, begun=begun) -> None:
+            at = len(batch) * done // rounds
+            progress.update(progress.target // 2 + begun + at) if at and verbose else None
+
+        found |= interleaved_latency(batch, threads=threads, seconds=seconds * share, least_rounds=20, on_round=show)
+    return found
+
+
+def _batches(builders: Mapping, quantize, progress) -> Iterator[dict[str, Converted]]:
+    batch, size = {}, 0
+    for key, build in builders.items():
+        batch[key] = convert(build(), quantize=quantize)
+        size += len(batch[key].content)
+        progress.add(1)
+        if size > _BATCH_BYTES:
+            yield batch
+            batch, size = {}, 0
+    if batch:
+        yield batch
+
+
+def _open(cache, quantize: str | None, threads: int) -> tuple[LatencyTable, pathlib.Path | None]:
+    """Returns the table to begin with, and where to save it."""
+    empty = LatencyTable(device_name(), quantize, threads, {})
+    if cache is None:
+        return empty, None
+    path = _default_path(empty) if cache == "default" else pathlib.Path(cache)
+    if not path.exists():
+        return empty, path
+    table = LatencyTable.load(path)
+    if (table.device, table.quantize, table.threads) != (empty.device, quantize, threads):
+        raise LowRankError(
+            f"Expected a table of {empty.device}, {quantize or 'float32'}, {threads} threads in '{path}'. Received: one of "
+            f"{table.device}, {table.quantize or 'float32'}, {table.threads} threads. Give another file as cache=, or load "
+            "that table with LatencyTable.load to use it as it is."
+        )
+    return table, path
+
+
+def _default_path(table: LatencyTable) -> pathlib.Path:
+    root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    name = f"{table.device}-{table.quantize or 'float32'}-{table.threads}"
+    return pathlib.Path(root) / "lrpet_tf" / f"latency-{re.sub(r'[^A-Za-z0-9.]+', '-', name)}.json"
+
+
+def device_name() -> str:
+    """Returns this machine's processor and the version of the LiteRT runtime, which latencies depend on."""
+    info = pathlib.Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.*)", info.read_text()) if info.exists() else None
+    processor = found[1].strip() if found else platform.processor() or platform.machine()
+    return f"{processor}, LiteRT {require('ai_edge_litert', 'ai-edge-litert').__version__}"

@@ -1,0 +1,154 @@
+"""Micro-models: one layer at one input size, as it is or as a chain, small enough to time by itself."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+import keras
+import numpy as np
+
+from lrpet_tf import adapters, decompositions
+from lrpet_tf.adapters import KernelAdapter
+from lrpet_tf.adapters.base import Shape
+from lrpet_tf.decompositions import Decomposition
+from lrpet_tf.errors import LowRankError
+from lrpet_tf.graph import Graph, in_float32, read_graph
+from lrpet_tf.linalg import Factor
+
+DENSE = "dense"
+# Parts of a layer's configuration that do not change what it computes at inference, but for the values of its weights.
+_IRRELEVANT = ("name", "trainable", "dtype", "initializer", "regularizer", "constraint", "seed", "lora", "quantization")
+
+
+@dataclasses.dataclass(frozen=True)
+class MicroModel:
+    """One layer at one input size, as it is or as a chain.
+
+    Attributes:
+        key: Says what it computes: equal for layers that take equally long.
+        layer: A layer that it stands for.
+        input_shape: Shape of the input, without the batch axis.
+        form: The decomposition, or `None` for the dense layer.
+        rank: The rank, or `None`.
+    """
+
+    key: str
+    layer: keras.layers.Layer = dataclasses.field(repr=False)
+    input_shape: tuple[int, ...]
+    form: Decomposition | None
+    rank: int | None
+
+    def build(self) -> keras.Model:
+        """Returns the micro-model, with random weights, in float32."""
+        inputs = x = keras.Input(self.input_shape)
+        for layer in _stock_layers(self.layer, self.form, self.rank):
+            x = layer(x)
+        return in_float32(keras.Model(inputs, x))
+
+
+def _stock_layers(layer, form: Decomposition | None, rank: int | None) -> list[keras.layers.Layer]:
+    adapter = adapters.find(layer)
+    shape = adapter.hwio_shape(layer)
+    shapes = [(shape, (0, 1))] if form is None else form.factor_shapes(shape, rank)
+    chain = tuple(Factor(np.broadcast_to(np.float32(0), factor), axes) for factor, axes in shapes)
+    return [stock for stock, _ in adapter.stock_chain(layer, chain)]
+
+
+def _digest(value) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def _relevant(config: Mapping) -> dict:
+    return {key: value for key, value in config.items() if not any(part in key for part in _IRRELEVANT)}
+
+
+def layer_key(layer: keras.layers.Layer, input_shape: Shape) -> str:
+    """Returns what a layer computes at one input size, as text: kind, kernel, size, and a digest of all its options.
+
+    Args:
+        layer: A built layer that can be factorized.
+        input_shape: Shape of its input, with the batch axis.
+    """
+    (stock,) = _stock_layers(layer, None, None)
+    kernel, sizes = adapters.find(layer).hwio_shape(layer), input_shape[1:]
+    kind = type(stock).__name__.lower()
+    digest = _digest([kind, _relevant(stock.get_config()), kernel, sizes])
+    return f"{kind}-{'x'.join(map(str, kernel))}-on-{'x'.join(map(str, sizes))}-{digest}"
+
+
+def entry_key(key: str, form: str | None = None, rank: int | None = None) -> str:
+    """Returns the key of a layer in one form: `<layer key>/dense`, or `<layer key>/channel-16`."""
+    return f"{key}/{DENSE}" if form is None else f"{key}/{form}-{rank}"
+
+
+def model_key(graph: Graph) -> str:
+    """Returns what a model computes as text: the types and shapes of all its calls."""
+    calls = [(type(call.layer).__name__, call.input_shape, call.output_shape, _kernels(call.layer)) for call in graph.calls]
+    return f"model-{_digest(calls)}/{DENSE}"
+
+
+def _kernels(layer) -> list[tuple[int, ...]]:
+    return [tuple(weight.shape) for weight in getattr(layer, "weights", ())]
+
+
+def ranks_that_matter(form: Decomposition, shape: tuple[int, int, int, int]) -> list[int]:
+    """Returns the ranks to time: those at which a chain has fewer weights than the kernel, in steps that hardware knows.
+
+    The steps are 4 for narrow layers, 8 for others, and a larger power of two where that would give more than 16 ranks.
+    """
+
+    def pays(rank: int) -> bool:
+        return sum(math.prod(factor.shape) for factor in form.factor_shapes(shape, rank)) < math.prod(shape)
+
+    limit = max((rank for rank in range(1, form.max_rank(shape) + 1) if pays(rank)), default=0)
+    step = 4 if limit <= 32 else 8
+    while limit / step > 16:
+        step *= 2
+    return list(range(step, limit + 1, step))
+
+
+def micro_models(
+    graph: Graph,
+    forms: Iterable[Decomposition],
+    extra: Mapping[str, Iterable[tuple[str, int]]] | None = None,
+) -> Iterator[MicroModel]:
+    """Yields the distinct micro-models of a model: each layer dense, and in each form at the ranks that matter.
+
+    Args:
+        graph: The graph of the model.
+        forms: Decompositions to time.
+        extra: More `(decomposition, rank)` pairs by layer path.
+
+    Raises:
+        LowRankError: The size of a layer's input is unknown.
+    """
+    forms, seen = tuple(forms), set()
+    for call in graph.calls:
+        adapter = adapters.find(call.layer)
+        if not isinstance(adapter, KernelAdapter) or adapter.why_unsupported(call.layer) is not None:
+            continue
+        if None in call.input_shape[1:]:
+            raise LowRankError(
+                f"The latency of layer '{call.path}' depends on an unknown size. Received: input shape {call.input_shape}. "
+                "Build the model on a keras.Input of fixed height and width to measure it."
+            )
+        key, shape = layer_key(call.layer, call.input_shape), adapter.hwio_shape(call.layer)
+        wanted = [(None, None)] + [(form, rank) for form in forms for rank in ranks_that_matter(form, shape)]
+        wanted += [(decompositions.get(name), rank) for name, rank in (extra or {}).get(call.path, ())]
+        for form, rank in wanted:
+            entry = entry_key(key, form and form.name, rank)
+            if entry not in seen:
+                seen.add(entry)
+                yield MicroModel(entry, call.layer, tuple(call.input_shape[1:]), form, rank)
+
+
+def calls_by_path(model: keras.Model) -> dict[str, list[str]]:
+    """Returns the layer keys of every call of each layer that can be factorized, by path."""
+    keys: dict[str, list[str]] = {}
+    for call in read_graph(model).calls:
+        adapter = adapters.find(call.layer)
+        if isinstance(adapter, KernelAdapter) and adapter.why_unsupported(call.layer) is None:
+            keys.setdefault(call.path, []).append(layer_key(call.layer, call.input_shape))
+    return keys
