@@ -62,8 +62,15 @@ def test_the_default_length_is_three_fifths_of_the_epochs_left():
     assert RankSchedule("linear").ranks(plan, 1, 1)["conv"] == 3
 
 
-@pytest.mark.parametrize("make", [lambda: RankSchedule("square"), lambda: RankSchedule("cubic", epochs=0),
-                                  lambda: RankSchedule("cubic", epochs=1.5), lambda: lrpet.LRPETCallback(0.5, schedule="none")])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: RankSchedule("square"),
+        lambda: RankSchedule("cubic", epochs=0),
+        lambda: RankSchedule("cubic", epochs=1.5),
+        lambda: lrpet.LRPETCallback(0.5, schedule="none"),
+    ],
+)
 def test_bad_schedules(make):
     with pytest.raises(errors.LowRankError, match="Received: "):
         make()
@@ -127,7 +134,7 @@ def test_the_plan_is_that_of_the_kernels_at_the_end_of_the_warm_up():
     assert callback.plan == plans[0]
 
 
-@pytest.mark.parametrize(("rank", "warmup"), [(lrpet.Energy(0.7), 2), (lrpet.MacsBudget(0.2), 2), (0.25, 0), ({"conv": 4}, 0),
+@pytest.mark.parametrize(("rank", "warmup"), [(lrpet.Energy(0.7), 2), (lrpet.MacsBudget(0.1), 2), (0.25, 0), ({"conv": 4}, 0),
                                               ({"conv": lrpet.Energy(0.5)}, 2)])  # fmt: skip
 def test_the_warm_up_by_default(rank, warmup):
     _, ranks, _ = _fit(lrpet.LRPETCallback(rank), 3)
