@@ -100,6 +100,9 @@ class BudgetError(LowRankError):
         dense: What the dense model has, as text.
         share: The least as a share of the dense model's.
         fixed: What the layers have that stay as they are, as text.
+
+    Attributes:
+        least_share: The least that can be reached, as a share of the dense model's.
     """
 
     def __init__(self, rule: str, limit: str, least: str, dense: str, share: float, fixed: str):
@@ -108,6 +111,7 @@ class BudgetError(LowRankError):
             f"dense model's {dense}; {fixed} of it belong to layers that stay as they are. Raise the budget, or lower "
             "`min_rank` and `multiple_of`, or plan more layers."
         )
+        self.least_share = share
 
 
 class ExportError(LowRankError):

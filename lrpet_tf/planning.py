@@ -1,5 +1,6 @@
 """Making a plan: reading the graph, choosing the ranks, leaving dense what would not become cheaper."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -10,12 +11,12 @@ from lrpet_tf import adapters, decompositions, ranks
 from lrpet_tf.adapters import batch_norm
 from lrpet_tf.costs import Cost, chain_cost, layer_cost
 from lrpet_tf.decompositions import Decomposition
-from lrpet_tf.errors import NonFiniteKernelError
+from lrpet_tf.errors import BudgetError, NonFiniteKernelError
 from lrpet_tf.graph import BatchNormFinder, read_graph
 from lrpet_tf.linalg import resolve_rank
 from lrpet_tf.plan import LayerPlan, Plan, SkippedLayer
 from lrpet_tf.ranks import ByPattern, Candidate, Choice, Dense, Form, Problem, RankRule
-from lrpet_tf.report import megas
+from lrpet_tf.report import megas, track
 
 
 def make_plan(
@@ -51,12 +52,43 @@ def make_plan(
         UnsupportedModelError: The model is of another kind, or not built.
         LowRankError: `rank` is `None` and no layer declares one.
     """
-    rule = ranks.get(rank)
-    reader = _Reader(model, decomposition)
-    reader.select(rule, include, exclude)
-    problem = reader.problem()
-    chosen = {path: _as_choice(choice, problem, path) for path, choice in rule.choose(problem).items()}
-    return reader.assemble(problem, chosen, rule.describe(problem, chosen), keep_if_no_gain)
+    reader = _Reader(model, decomposition, ranks.get(rank), include, exclude)
+    return reader.plan(ranks.get(rank), keep_if_no_gain)
+
+
+def make_plans(
+    model: keras.Model,
+    rules: Sequence[float | int | str | RankRule],
+    *,
+    decomposition: str = "channel",
+    include: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] | None = None,
+    keep_if_no_gain: bool = False,
+) -> list[Plan | BudgetError]:
+    """Makes the plans of several rules, and reads the model and its spectra only once.
+
+    Args:
+        model: See `make_plan`, as for the other arguments.
+        rules: Ranks or rules, but no dicts of patterns.
+        decomposition: See `make_plan`.
+        include: See `make_plan`.
+        exclude: See `make_plan`.
+        keep_if_no_gain: See `make_plan`.
+
+    Returns:
+        A plan for each rule, or the error that tells what the least is that it can reach.
+
+    Raises:
+        LowRankError: See `make_plan`.
+    """
+    reader = _Reader(model, decomposition, None, include, exclude)
+    plans: list[Plan | BudgetError] = []
+    for rule in rules:
+        try:
+            plans.append(reader.plan(ranks.get(rule), keep_if_no_gain))
+        except BudgetError as error:
+            plans.append(error)
+    return plans
 
 
 def check_reachable(model: keras.Model, rank, **options) -> None:
@@ -67,10 +99,9 @@ def check_reachable(model: keras.Model, rank, **options) -> None:
         rank: As in `make_plan`.
         **options: `decomposition`, `include`, `exclude` and `keep_if_no_gain` of `make_plan`.
     """
+    form, included, excluded = (options.get(name) for name in ("decomposition", "include", "exclude"))
     rule = ranks.get(rank)
-    reader = _Reader(model, options.get("decomposition", "channel"), flat=True)
-    reader.select(rule, options.get("include"), options.get("exclude"))
-    rule.choose(reader.problem())
+    rule.choose(_Reader(model, form or "channel", rule, included, excluded, flat=True).problem)
 
 
 def spectra(model: keras.Model, plan: Plan) -> dict[str, np.ndarray]:
@@ -89,7 +120,7 @@ def spectra(model: keras.Model, plan: Plan) -> dict[str, np.ndarray]:
     """
     layers = plan.resolve(model)
     found = {}
-    for planned in plan.layers:
+    for planned in track(plan.layers, "Reading kernels"):
         scale = None if planned.batch_norm is None else layers[planned.batch_norm]
         form = decompositions.get(planned.decomposition)
         found[planned.path] = _spectrum(planned.path, layers[planned.path], scale, form)
@@ -119,10 +150,13 @@ class _Reader:
     Args:
         model: The model.
         decomposition: Name of a decomposition, or `"auto"`.
+        rule: The rule, for the patterns in it, or `None`.
+        include: Patterns of the layers to plan.
+        exclude: Patterns of layers to leave as they are.
         flat: Whether to take all spectra as flat instead of reading them: enough to tell what is possible at all.
     """
 
-    def __init__(self, model: keras.Model, decomposition: str, *, flat: bool = False):
+    def __init__(self, model: keras.Model, decomposition: str, rule: RankRule | None, include, exclude, *, flat: bool = False):
         self._model, self._flat = model, flat
         self._forms = decompositions.choices(decomposition)
         self._graph = read_graph(model)
@@ -135,8 +169,9 @@ class _Reader:
             for path, layer in self._layers.items()
             if self._reasons[path] is None
         }
+        self._select(rule, include, exclude)
 
-    def select(self, rule: RankRule, include, exclude) -> None:
+    def _select(self, rule: RankRule | None, include, exclude) -> None:
         """Leaves out what the user's patterns leave out."""
         included, excluded = ranks.as_patterns(include), ranks.as_patterns(exclude)
         ranks.check_patterns("include", included, self._reasons, usable=True)
@@ -152,8 +187,9 @@ class _Reader:
             if known is None and any(ranks.matches(pattern, path) for pattern in patterns) == matching:
                 self._reasons[path] = reason
 
+    @functools.cached_property
     def problem(self) -> Problem:
-        """Returns what a rule decides on."""
+        """What a rule decides on."""
         free = [path for path, reason in self._reasons.items() if reason is None]
         others = {path: self._dense(path) for path in self._layers if self._reasons[path] is not None}
         return Problem(self._model, tuple(map(self._candidate, free)), others)
@@ -186,9 +222,11 @@ class _Reader:
         found = self._following[path].batch_norm
         return None if found is None else self._all[found]
 
-    def assemble(self, problem: Problem, chosen: Mapping[str, Choice | Dense], note: str, keep_if_no_gain: bool) -> Plan:
-        """Returns the plan of what was chosen; what does not save is left dense."""
-        candidates = {candidate.path: candidate for candidate in problem.candidates}
+    def plan(self, rule: RankRule, keep_if_no_gain: bool) -> Plan:
+        """Returns the plan of what a rule chooses; what does not save is left dense."""
+        made = ranks.as_chosen(rule.choose(self.problem))
+        chosen = {path: _as_choice(choice, self.problem, path) for path, choice in made.choices.items()}
+        candidates = {candidate.path: candidate for candidate in self.problem.candidates}
         planned, skipped = [], []
         for path, layer in self._layers.items():
             reason = self._reasons[path]
@@ -201,7 +239,7 @@ class _Reader:
                 reason = found
             dense = self._dense(path)
             skipped.append(SkippedLayer(path, type(layer).__name__, reason, dense.macs, dense.params))
-        return Plan(tuple(planned), tuple(skipped), note)
+        return Plan(tuple(planned), tuple(skipped), made.note)
 
     def _decide(self, candidate: Candidate, choice: Choice | Dense, keep_if_no_gain: bool) -> LayerPlan | str:
         if isinstance(choice, Dense):

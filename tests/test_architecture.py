@@ -9,7 +9,7 @@ import lrpet_tf
 
 ROOT = pathlib.Path(lrpet_tf.__file__).parent
 ORDER = [
-    "version", "errors", "files", "data", "report", "linalg", "decompositions", "layers", "adapters", "graph", "costs", "ranks",
+    "version", "errors", "files", "data", "report", "linalg", "decompositions", "layers", "adapters", "graph", "litert", "costs", "ranks",
     "plan", "planning", "methods", "training",
 ]  # fmt: skip
 # These stand beside the line and may use only what is named.
@@ -26,7 +26,7 @@ ALLOWED = {
         "plan",
         "planning",
     },
-    "export": {"errors", "files", "data", "report", "graph", "costs"},
+    "export": {"errors", "files", "data", "report", "graph", "litert", "costs"},
     "report": {"errors"},
 }
 LIGHT = {"keras", "numpy"} | set(sys.stdlib_module_names)

@@ -7,16 +7,21 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import keras
+import numpy as np
 
 from lrpet_tf import decompositions
 from lrpet_tf.costs.latency import LatencyTable
-from lrpet_tf.costs.micro import micro_models, model_key
+from lrpet_tf.costs.micro import MODEL, micro_models, model_key
+from lrpet_tf.costs.size import BYTES_PER_WEIGHT
 from lrpet_tf.errors import LowRankError, require
 from lrpet_tf.graph import in_float32, read_graph
 from lrpet_tf.litert import Converted, convert, interleaved_latency
 
 # Files that are timed in turns stay in memory together, up to this many bytes.
 _BATCH_BYTES = 400_000_000
+# In a whole model the weights of the other layers pass through the caches between two runs of a layer. Before each run as many
+# bytes as the model has are read, up to this many: more than the caches next to a core hold.
+_EVICTED_BYTES = 16_000_000
 
 
 def measure_latency(
@@ -67,17 +72,25 @@ def measure_latency(
     wanted = {model_key(graph): lambda: in_float32(model)}
     wanted |= {micro.key: micro.build for micro in micro_models(graph, decompositions.choices(decomposition), extra)}
     missing = {key: build for key, build in wanted.items() if key not in table.milliseconds}
+    weights = BYTES_PER_WEIGHT[quantize] * model.count_params()
     if missing:
-        table = table.merged(_measure(missing, quantize, threads, seconds, verbose))
+        table = table.merged(_measure(missing, weights, quantize, threads, seconds, verbose))
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             table.save(path)
     return table
 
 
-def _measure(builders: Mapping, quantize, threads: int, seconds: float, verbose: bool) -> dict[str, float]:
+def _measure(builders: Mapping, weights: int, quantize, threads: int, seconds: float, verbose: bool) -> dict[str, float]:
+    """Measures models; `weights` is the size in bytes of the weights of the model whose layers they are."""
     progress = keras.utils.Progbar(2 * len(builders), verbose=int(verbose), unit_name="model", stateful_metrics=None)
     found: dict[str, float] = {}
+    others = np.ones(min(_EVICTED_BYTES, weights) // 4, np.float32)
+
+    def evict(key: str) -> None:
+        if not key.startswith(MODEL):
+            others.sum()
+
     for batch in _batches(builders, quantize, progress):
         share, begun = len(batch) / len(builders), len(found)
 
@@ -85,7 +98,8 @@ def _measure(builders: Mapping, quantize, threads: int, seconds: float, verbose:
             at = len(batch) * done // rounds
             progress.update(progress.target // 2 + begun + at) if at and verbose else None
 
-        found |= interleaved_latency(batch, threads=threads, seconds=seconds * share, least_rounds=20, on_round=show)
+        options = {"threads": threads, "seconds": seconds * share, "least_rounds": 20}
+        found |= interleaved_latency(batch, **options, before=evict, on_round=show)
     return found
 
 

@@ -18,6 +18,7 @@ from lrpet_tf.graph import Graph, in_float32, read_graph
 from lrpet_tf.linalg import Factor
 
 DENSE = "dense"
+MODEL = "model-"
 # Parts of a layer's configuration that do not change what it computes at inference, but for the values of its weights.
 _IRRELEVANT = ("name", "trainable", "dtype", "initializer", "regularizer", "constraint", "seed", "lora", "quantization")
 
@@ -86,7 +87,7 @@ def entry_key(key: str, form: str | None = None, rank: int | None = None) -> str
 def model_key(graph: Graph) -> str:
     """Returns what a model computes as text: the types and shapes of all its calls."""
     calls = [(type(call.layer).__name__, call.input_shape, call.output_shape, _kernels(call.layer)) for call in graph.calls]
-    return f"model-{_digest(calls)}/{DENSE}"
+    return f"{MODEL}{_digest(calls)}/{DENSE}"
 
 
 def _kernels(layer) -> list[tuple[int, ...]]:

@@ -40,6 +40,7 @@ def interleaved_latency(
     threads: int = 1,
     seconds: float = 3.0,
     least_rounds: int = 5,
+    before: Callable[[str], None] = lambda name: None,
     on_round: Callable[[int, int], None] = lambda done, rounds: None,
 ) -> dict[str, float]:
     """Measures the median latency of files side by side, so that they share whatever else the machine does.
@@ -50,6 +51,7 @@ def interleaved_latency(
         threads: Threads of the interpreter.
         seconds: About how long to measure, after a warm-up. Each file runs up to 500 times.
         least_rounds: How often each file runs at least.
+        before: Called with the name of a file before each run of it; its time does not count. The inputs are written after it.
         on_round: Told how many rounds are done, and how many there will be.
 
     Returns:
@@ -57,12 +59,13 @@ def interleaved_latency(
     """
     runs = {name: _prepare(converted, samples, threads) for name, converted in files.items()}
     for _ in range(3):
-        once = sum(_timed(invoke) for invoke in runs.values())
+        once = sum(_timed(*run) for run in runs.values())
     rounds = int(np.clip(seconds / once, least_rounds, 500))
     times = {name: [] for name in runs}
     for done in range(rounds):
-        for name, invoke in runs.items():
-            times[name].append(_timed(invoke))
+        for name, run in runs.items():
+            before(name)
+            times[name].append(_timed(*run))
         on_round(done + 1, rounds)
     return {name: 1e3 * float(np.median(values)) for name, values in times.items()}
 
@@ -77,9 +80,12 @@ def _prepare(converted: Converted, samples: Sequence[np.ndarray] | None, threads
         for name, array in inputs.items():
             interpreter.resize_tensor_input(details[name]["index"], array.shape)
     interpreter.allocate_tensors()
-    for name, array in inputs.items():
-        interpreter.set_tensor(details[name]["index"], array)
-    return interpreter.invoke
+
+    def write_inputs() -> None:
+        for name, array in inputs.items():
+            interpreter.set_tensor(details[name]["index"], array)
+
+    return write_inputs, interpreter.invoke
 
 
 def _random(detail: Mapping) -> np.ndarray:
@@ -91,7 +97,8 @@ def _signature_name(tensor_name: str) -> str:
     return tensor_name.removeprefix("serving_default_").removesuffix(":0")
 
 
-def _timed(invoke) -> float:
+def _timed(write_inputs: Callable[[], None], invoke: Callable[[], None]) -> float:
+    write_inputs()
     start = time.perf_counter()
     invoke()
     return time.perf_counter() - start

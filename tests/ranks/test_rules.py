@@ -112,7 +112,9 @@ def test_texts(text, rule):
     assert ranks.get(text) == rule
 
 
-@pytest.mark.parametrize("text", ["half", "", "MacsBudget", "MacsBudget()", "__import__('os')", "Unknown(0.5)", "0.5 +", "'0.5'"])
+@pytest.mark.parametrize(
+    "text", ["half", "", "MacsBudget", "MacsBudget()", "__import__('os')", "Unknown(0.5)", "0.5 +", "'0.5'"]
+)
 def test_texts_that_are_no_rank(text):
     with pytest.raises(errors.RankError, match="Received: rank="):
         ranks.get(text)
@@ -242,7 +244,9 @@ def test_a_budget_keeps_more_than_a_uniform_share_of_the_same_cost():
 def test_the_minimax_has_the_smaller_largest_loss():
     model = _net()
     largest = {
-        criterion: max(1 - layer.energy_kept for layer in lrpet.make_plan(model, ranks.MacsBudget(0.5, criterion=criterion)).layers)
+        criterion: max(
+            1 - layer.energy_kept for layer in lrpet.make_plan(model, ranks.MacsBudget(0.5, criterion=criterion)).layers
+        )
         for criterion in ("sum", "max")
     }
     assert largest["max"] <= largest["sum"]
@@ -251,7 +255,9 @@ def test_the_minimax_has_the_smaller_largest_loss():
 def test_an_unreachable_budget_states_the_least():
     model = _net()
     least = lrpet.make_plan(model, 1).low_rank_macs  # rank one everywhere
-    with pytest.raises(errors.BudgetError, match=f"MacsBudget\\(0.001\\).*least that can be reached is {least / 1e3:.2f} k MACs"):
+    with pytest.raises(
+        errors.BudgetError, match=f"MacsBudget\\(0.001\\).*least that can be reached is {least / 1e3:.2f} k MACs"
+    ):
         lrpet.make_plan(model, ranks.MacsBudget(0.001))
     assert lrpet.make_plan(model, ranks.MacsBudget(least)).low_rank_macs == least
     with pytest.raises(errors.BudgetError):
