@@ -72,11 +72,11 @@ def milliseconds(output: str) -> float | None:
     Recent versions print the median of each run; older ones only the average.
     """
     number = r"([\d.]+(?:e[+-]?\d+)?)"
-    averages = re.findall(rf"Inference \(avg\): {number}", output)
-    medians = re.findall(rf"\bmedian={number}", output)
-    # A run prints the statistics of its warm-up, and then those that count.
-    found = medians[1::2] if len(medians) == 2 * len(averages) else averages
-    return statistics.median(map(float, found)) / 1000 if found else None
+    found = []
+    for before, average in re.findall(rf"(.*?)Inference \(avg\): {number}", output, re.DOTALL):
+        medians = re.findall(rf"\bmedian={number}", before)  # of the warm-up, if there is one, and then of the runs
+        found.append(float(medians[-1] if medians else average))
+    return statistics.median(found) / 1000 if found else None
 
 
 def read(folder: pathlib.Path, device: str) -> lrpet.LatencyTable:
