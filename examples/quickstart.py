@@ -10,65 +10,24 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import pathlib
+import sys
 import tempfile
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # so that it also runs from a clone that is not installed
 
 import keras
 import numpy as np
 from absl import app, flags, logging
-from keras import layers
 
 import lrpet_tf as lrpet
+from examples.digits import accuracy, build_model, load_digits, train
 from lrpet_tf.report import kilobytes, megas, render, save_spectra
 
 _RANK = flags.DEFINE_float("rank", 0.25, "Share of each layer's full rank that is kept.")
 _EPOCHS = flags.DEFINE_integer("epochs", 12, "Epochs of each training.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the weights and of the shuffling.")
 _OUTPUT = flags.DEFINE_string("output", "runs/quickstart", "Folder of the .tflite file, the plan and the picture.")
-
-
-def load_digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Returns training images, training labels, test images and test labels; images are `(n, 32, 32, 1)` in [0, 1]."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    images, labels = load_digits(return_X_y=True)
-    images = (images.reshape(-1, 8, 8, 1) / 16).astype("float32")
-    images = keras.ops.convert_to_numpy(keras.ops.image.resize(images, (32, 32), interpolation="bilinear"))
-    train, test, train_labels, test_labels = train_test_split(
-        images, labels, test_size=0.3, random_state=0, stratify=labels
-    )  # fmt: skip
-    return train, train_labels, test, test_labels
-
-
-def build_model(seed: int) -> keras.Model:
-    """Returns a small convolutional network, compiled."""
-    keras.utils.set_random_seed(seed)
-    inputs = x = keras.Input((32, 32, 1), name="image")
-    for index, (filters, strides) in enumerate([(32, 2), (64, 1), (64, 2), (128, 1), (128, 2), (128, 1)], start=1):
-        x = layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False, name=f"conv{index}")(x)
-        x = layers.ReLU(name=f"relu{index}")(layers.BatchNormalization(momentum=0.9, name=f"bn{index}")(x))
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    model = keras.Model(inputs, layers.Dense(10, name="logits")(x), name="digits")
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(2e-3), loss, metrics=["accuracy"])
-    return model
-
-
-def train(model: keras.Model, data, callbacks, epochs: int) -> None:
-    """Trains a model with a cosine schedule, and shows the progress."""
-    images, labels, test_images, test_labels = data
-    schedule = keras.callbacks.LearningRateScheduler(lambda epoch: 2e-3 * 0.5 * (1 + np.cos(np.pi * epoch / epochs)))
-    model.fit(
-        images, labels, batch_size=64, epochs=epochs, validation_data=(test_images, test_labels),
-        callbacks=[*callbacks, schedule], verbose=2,
-    )  # fmt: skip
-
-
-def accuracy(model: keras.Model, data) -> float:
-    """Returns the share of test images that a model gets right."""
-    _, _, images, labels = data
-    return float(np.mean(np.argmax(model.predict(images, verbose=0), axis=-1) == labels))
 
 
 def spectra(model: keras.Model, plan: lrpet.Plan) -> dict[str, np.ndarray]:

@@ -1,13 +1,15 @@
 """Low-rank training and edge export for Keras."""
 
 from lrpet_tf import layers, linalg, ranks
-from lrpet_tf.costs import count_macs, count_params
+from lrpet_tf.analysis import plot_budget, plot_spectra
+from lrpet_tf.costs import LatencyTable, count_macs, count_params, measure_latency
 from lrpet_tf.errors import LowRankError
 from lrpet_tf.export import ExportReport, export_tflite
 from lrpet_tf.factorization import factorize
 from lrpet_tf.plan import LayerPlan, Plan, SkippedLayer
 from lrpet_tf.planning import make_plan
-from lrpet_tf.ranks import Energy, MacsBudget, ParamsBudget, Share
+from lrpet_tf.ranks import Energy, LatencyBudget, MacsBudget, ParamsBudget, Share, SizeBudget
+from lrpet_tf.search import RankTrial, SearchResult, search_ranks
 from lrpet_tf.training import LRPETCallback, Projector, RankSchedule, recalibrate_batch_norms
 from lrpet_tf.version import __version__
 
@@ -15,6 +17,8 @@ __all__ = [
     "Energy",
     "ExportReport",
     "LRPETCallback",
+    "LatencyBudget",
+    "LatencyTable",
     "LayerPlan",
     "LowRankError",
     "MacsBudget",
@@ -22,7 +26,10 @@ __all__ = [
     "Plan",
     "Projector",
     "RankSchedule",
+    "RankTrial",
+    "SearchResult",
     "Share",
+    "SizeBudget",
     "SkippedLayer",
     "__version__",
     "count_macs",
@@ -32,6 +39,10 @@ __all__ = [
     "layers",
     "linalg",
     "make_plan",
+    "measure_latency",
+    "plot_budget",
+    "plot_spectra",
     "ranks",
     "recalibrate_batch_norms",
+    "search_ranks",
 ]

@@ -15,7 +15,7 @@ import keras
 
 from lrpet_tf import adapters, decompositions
 from lrpet_tf.adapters.batch_norm import is_batch_norm
-from lrpet_tf.errors import LowRankError, PlanMismatchError
+from lrpet_tf.errors import LowRankError, PlanMismatchError, require
 from lrpet_tf.files import write_atomically
 from lrpet_tf.graph import read_graph
 from lrpet_tf.linalg import resolve_rank
@@ -79,6 +79,9 @@ class SkippedLayer:
     params: int
 
 
+_ROW = tuple(field.name for field in dataclasses.fields(LayerPlan))
+
+
 def _sum(values) -> int | None:
     values = list(values)
     return None if None in values else sum(values)
@@ -135,6 +138,31 @@ class Plan(Mapping[str, LayerPlan]):
     def low_rank_params(self) -> int:
         """Weights of convolutions and Dense layers of the factorized model."""
         return sum(layer.low_rank_params for layer in self.layers) + sum(layer.params for layer in self.skipped)
+
+    def to_rows(self) -> list[dict]:
+        """Returns one dict a layer, the planned ones first and then the skipped ones, all of the same keys.
+
+        The keys are `path`, `factorized` (whether the layer is planned), and the attributes of `LayerPlan`. A skipped layer
+        costs the same before and after; what does not concern it is `None`. `reason` says of a planned layer why that batch
+        norm, and of a skipped one why it is left alone.
+        """
+        rows = []
+        for layer in (*self.layers, *self.skipped):
+            after = {} if layer.path in self else {"low_rank_macs": layer.macs, "low_rank_params": layer.params}
+            values = dict.fromkeys(_ROW) | vars(layer) | after
+            rows.append({"path": layer.path, "factorized": layer.path in self} | values)
+        return rows
+
+    def to_dataframe(self):
+        """Returns the rows of `to_rows` as a pandas DataFrame; whole numbers that may be missing are of type `Int64`.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        pandas = require("pandas", "pandas")
+        counts = ("rank", "full_rank", "macs", "low_rank_macs", "params", "low_rank_params")
+        types = {"factorized": "bool", "energy_kept": "float64"} | dict.fromkeys(counts, "Int64")
+        return pandas.DataFrame(self.to_rows(), columns=["path", "factorized", *_ROW[1:]]).astype(types)
 
     def to_json(self) -> str:
         """Returns the plan as JSON; `Plan.from_json` reads it."""
@@ -227,6 +255,7 @@ def _ratio(after: int | None, before: int | None) -> str:
 
 
 def _planned_table(plan: Plan) -> str:
+    energies = any(layer.energy_kept is not None for layer in plan.layers)
     rows = [
         (
             layer.path,
@@ -234,6 +263,7 @@ def _planned_table(plan: Plan) -> str:
             layer.batch_norm or f"none: {layer.reason}",
             "×".join(map(str, layer.kernel_shape)),
             f"{layer.rank} of {layer.full_rank}",
+            *(("-" if layer.energy_kept is None else f"{layer.energy_kept:.4f}",) if energies else ()),
             megas(layer.macs),
             megas(layer.low_rank_macs),
             _ratio(layer.low_rank_macs, layer.macs),
@@ -243,15 +273,18 @@ def _planned_table(plan: Plan) -> str:
     footer = (
         f"whole model ({len(plan.layers)} layers factorized)",
         "",
-        "",
         f"weights {megas(plan.params)} → {megas(plan.low_rank_params)}",
         "",
+        "",
+        *(("",) if energies else ()),
         megas(plan.macs),
         megas(plan.low_rank_macs),
         _ratio(plan.low_rank_macs, plan.macs),
     )
-    columns = ("layer", "form", "batch norm", "kernel", "rank", "MACs", "after", "ratio")
-    return render("Low-rank plan", columns, rows, footer=footer, text_columns=3)
+    kept = ("energy kept",) if energies else ()
+    columns = ("layer", "form", "batch norm", "kernel", "rank", *kept, "MACs", "after", "ratio")
+    title = f"Low-rank plan\n{plan.note}" if plan.note else "Low-rank plan"
+    return render(title, columns, rows, footer=footer, text_columns=3)
 
 
 def check_plan(plan: Plan) -> Plan:

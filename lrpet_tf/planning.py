@@ -52,43 +52,9 @@ def make_plan(
         UnsupportedModelError: The model is of another kind, or not built.
         LowRankError: `rank` is `None` and no layer declares one.
     """
-    reader = _Reader(model, decomposition, ranks.get(rank), include, exclude)
-    return reader.plan(ranks.get(rank), keep_if_no_gain)
-
-
-def make_plans(
-    model: keras.Model,
-    rules: Sequence[float | int | str | RankRule],
-    *,
-    decomposition: str = "channel",
-    include: str | Sequence[str] | None = None,
-    exclude: str | Sequence[str] | None = None,
-    keep_if_no_gain: bool = False,
-) -> list[Plan | BudgetError]:
-    """Makes the plans of several rules, and reads the model and its spectra only once.
-
-    Args:
-        model: See `make_plan`, as for the other arguments.
-        rules: Ranks or rules, but no dicts of patterns.
-        decomposition: See `make_plan`.
-        include: See `make_plan`.
-        exclude: See `make_plan`.
-        keep_if_no_gain: See `make_plan`.
-
-    Returns:
-        A plan for each rule, or the error that tells what the least is that it can reach.
-
-    Raises:
-        LowRankError: See `make_plan`.
-    """
-    reader = _Reader(model, decomposition, None, include, exclude)
-    plans: list[Plan | BudgetError] = []
-    for rule in rules:
-        try:
-            plans.append(reader.plan(ranks.get(rule), keep_if_no_gain))
-        except BudgetError as error:
-            plans.append(error)
-    return plans
+    rule = ranks.get(rank)
+    options = {"decomposition": decomposition, "include": include, "exclude": exclude, "keep_if_no_gain": keep_if_no_gain}
+    return Planner(model, rule=rule, **options).plan(rule)
 
 
 def check_reachable(model: keras.Model, rank, **options) -> None:
@@ -99,9 +65,8 @@ def check_reachable(model: keras.Model, rank, **options) -> None:
         rank: As in `make_plan`.
         **options: `decomposition`, `include`, `exclude` and `keep_if_no_gain` of `make_plan`.
     """
-    form, included, excluded = (options.get(name) for name in ("decomposition", "include", "exclude"))
     rule = ranks.get(rank)
-    rule.choose(_Reader(model, form or "channel", rule, included, excluded, flat=True).problem)
+    rule.choose(Planner(model, rule=rule, flat=True, **options).problem)
 
 
 def spectra(model: keras.Model, plan: Plan) -> dict[str, np.ndarray]:
@@ -144,19 +109,35 @@ def _spectrum(path: str, layer, batch_norm_layer, form: Decomposition) -> np.nda
     return form.spectrum(kernel, gain)
 
 
-class _Reader:
-    """Reads a model for a rule, and makes the plan of what the rule chose.
+class Planner:
+    """Reads a model once, and makes the plans of any number of rules.
 
     Args:
-        model: The model.
-        decomposition: Name of a decomposition, or `"auto"`.
-        rule: The rule, for the patterns in it, or `None`.
-        include: Patterns of the layers to plan.
-        exclude: Patterns of layers to leave as they are.
+        model: See `make_plan`, as for the other arguments.
+        rule: A rule whose patterns are checked, or `None`.
+        decomposition: See `make_plan`.
+        include: See `make_plan`.
+        exclude: See `make_plan`.
+        keep_if_no_gain: See `make_plan`.
         flat: Whether to take all spectra as flat instead of reading them: enough to tell what is possible at all.
+
+    Raises:
+        PatternError: A pattern matches no layer, or none that can be factorized.
+        UnsupportedModelError: The model is of another kind, or not built.
     """
 
-    def __init__(self, model: keras.Model, decomposition: str, rule: RankRule | None, include, exclude, *, flat: bool = False):
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        rule: RankRule | None = None,
+        decomposition: str = "channel",
+        include: str | Sequence[str] | None = None,
+        exclude: str | Sequence[str] | None = None,
+        keep_if_no_gain: bool = False,
+        flat: bool = False,
+    ):
+        self._keep_if_no_gain = keep_if_no_gain
         self._model, self._flat = model, flat
         self._forms = decompositions.choices(decomposition)
         self._graph = read_graph(model)
@@ -213,6 +194,7 @@ class _Reader:
         def read_spectrum() -> np.ndarray:
             return np.ones(full_rank) if self._flat else _spectrum(path, layer, self._batch_norm(path), form)
 
+        @functools.cache
         def cost(rank: int) -> Cost:
             return chain_cost(layer, adapter, calls, form.factor_shapes(shape, rank))
 
@@ -222,8 +204,29 @@ class _Reader:
         found = self._following[path].batch_norm
         return None if found is None else self._all[found]
 
-    def plan(self, rule: RankRule, keep_if_no_gain: bool) -> Plan:
-        """Returns the plan of what a rule chooses; what does not save is left dense."""
+    def read_spectra(self) -> None:
+        """Reads the spectra of all candidates, with a progress bar where that takes long; rules then find them read."""
+        for form in track([form for candidate in self.problem.candidates for form in candidate.forms], "Reading kernels"):
+            form.read()
+
+    def attempt(self, rule: RankRule) -> Plan | BudgetError:
+        """Returns the plan of a rule, or the error that tells what the least is that a budget can reach."""
+        try:
+            return self.plan(rule)
+        except BudgetError as error:
+            return error
+
+    def plan(self, rule: RankRule) -> Plan:
+        """Returns the plan of what a rule chooses; what does not save is left dense.
+
+        Args:
+            rule: The rule.
+
+        Raises:
+            LowRankError: See `make_plan`.
+        """
+        if rule.reads_weights:
+            self.read_spectra()
         made = ranks.as_chosen(rule.choose(self.problem))
         chosen = {path: _as_choice(choice, self.problem, path) for path, choice in made.choices.items()}
         candidates = {candidate.path: candidate for candidate in self.problem.candidates}
@@ -232,7 +235,7 @@ class _Reader:
             reason = self._reasons[path]
             if reason is None:
                 choice = chosen.get(path, Dense("no rank was chosen for it"))
-                found = self._decide(candidates[path], choice, keep_if_no_gain)
+                found = self._decide(candidates[path], choice)
                 if isinstance(found, LayerPlan):
                     planned.append(found)
                     continue
@@ -241,12 +244,12 @@ class _Reader:
             skipped.append(SkippedLayer(path, type(layer).__name__, reason, dense.macs, dense.params))
         return Plan(tuple(planned), tuple(skipped), made.note)
 
-    def _decide(self, candidate: Candidate, choice: Choice | Dense, keep_if_no_gain: bool) -> LayerPlan | str:
+    def _decide(self, candidate: Candidate, choice: Choice | Dense) -> LayerPlan | str:
         if isinstance(choice, Dense):
             return choice.reason
         form = next(form for form in candidate.forms if form.name == choice.form)
         low, dense = form.cost(choice.rank), candidate.dense
-        if not (keep_if_no_gain or choice.weighed or ranks.saves(low, dense)):
+        if not (self._keep_if_no_gain or choice.weighed or ranks.saves(low, dense)):
             return f"no gain: {megas(low.macs)} multiply-accumulates at rank {choice.rank}, {megas(dense.macs)} dense"
         following = self._following[candidate.path]
         return LayerPlan(

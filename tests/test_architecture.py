@@ -9,8 +9,8 @@ import lrpet_tf
 
 ROOT = pathlib.Path(lrpet_tf.__file__).parent
 ORDER = [
-    "version", "errors", "files", "data", "report", "linalg", "decompositions", "layers", "adapters", "graph", "litert", "costs", "ranks",
-    "plan", "planning", "methods", "training",
+    "version", "errors", "files", "data", "report", "linalg", "decompositions", "layers", "adapters", "graph", "litert",
+    "costs", "ranks", "plan", "planning", "analysis", "methods", "training", "search",
 ]  # fmt: skip
 # These stand beside the line and may use only what is named.
 ALLOWED = {
@@ -27,7 +27,9 @@ ALLOWED = {
         "planning",
     },
     "export": {"errors", "files", "data", "report", "graph", "litert", "costs"},
-    "report": {"errors"},
+    "report": {"errors", "files"},
+    "cli": {*ORDER, "factorization", "export"},
+    "__main__": {"cli"},
 }
 LIGHT = {"keras", "numpy"} | set(sys.stdlib_module_names)
 

@@ -27,7 +27,7 @@ import lrpet_tf as lrpet
 from examples.cifar10 import models
 from lrpet_tf.costs import device_name
 from lrpet_tf.litert import convert, interleaved_latency
-from lrpet_tf.planning import make_plans
+from lrpet_tf.planning import Planner
 
 MODELS = {
     "ResNet-20": lambda: models.resnet(20),
@@ -85,7 +85,8 @@ def plans_of(model: keras.Model, table: lrpet.LatencyTable) -> dict[str, lrpet.P
     """Returns the plans to compare, by what was asked for."""
     half = lrpet.make_plan(model, 0.5)
     shares = [share / 100 for share in range(10, 101, 2)]
-    reached = make_plans(model, [lrpet.LatencyBudget(share, table=table) for share in shares])
+    planner = Planner(model)
+    reached = [planner.attempt(lrpet.LatencyBudget(share, table=table)) for share in shares]
     by_share = {share: plan for share, plan in zip(shares, reached, strict=True) if isinstance(plan, lrpet.Plan)}
     share = BUDGET if BUDGET in by_share else min(by_share)
     by_latency = by_share[share]

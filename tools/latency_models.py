@@ -103,8 +103,8 @@ def read(folder: pathlib.Path, device: str) -> lrpet.LatencyTable:
             found[key] = value
     if missing:
         raise lrpet.LowRankError(
-            "Expected a line 'Inference timings in us: … Inference (avg): …' of benchmark_model in each result. It is missing in "
-            f"{len(missing)} of {len(manifest['models'])}, the first of them '{missing[0]}'. Run benchmark.sh to its end on "
+            "Expected a line 'Inference timings in us: … Inference (avg): …' of benchmark_model in each result. It is missing "
+            f"in {len(missing)} of {len(manifest['models'])}, the first of them '{missing[0]}'. Run benchmark.sh to its end on "
             f"the device, and copy the .txt files to the folder. Received: folder='{folder}'"
         )
     return lrpet.LatencyTable(device, manifest["quantize"], manifest["threads"], found)

@@ -22,6 +22,8 @@ _RESULTS = flags.DEFINE_string("results", "examples/cifar10/results", "Folder of
 _RUNS = flags.DEFINE_string("runs", "runs/cifar10", "Folder of checkpoints; a run leaves its models there.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of TensorFlow Datasets; by default TFDS_DATA_DIR.")
 
+_PLAN_OPTIONS = ("rank", "decomposition", "include", "exclude", "keep_if_no_gain", "replan_every")
+
 
 def _schedule(settings: dict, steps_per_epoch: int):
     warmup = settings["warmup_epochs"] * steps_per_epoch
@@ -56,10 +58,25 @@ def _callbacks(settings: dict, model: keras.Model, folder: pathlib.Path) -> list
     before_projection = keras.callbacks.LambdaCallback(
         on_test_begin=lambda logs: _save(model, folder / "before_projection.keras")
     )
-    low_rank = [] if settings["lrpet"] is None else [lrpet.LRPETCallback(**settings["lrpet"])]
+    low_rank = [] if settings["lrpet"] is None else _low_rank(settings["lrpet"], folder / "plan.json")
     history = keras.callbacks.CSVLogger(str(folder / "history.csv"), append=True)
     checkpoint = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: _save(model, folder / "last.keras"))
     return [before_projection, *low_rank, history, checkpoint]
+
+
+def _low_rank(options: dict, file: pathlib.Path) -> list[keras.callbacks.Callback]:
+    """Returns the LRPET callback, and one that saves its plan: a run that is taken up again goes on with the same ranks."""
+    if file.exists():
+        options = {key: value for key, value in options.items() if key not in _PLAN_OPTIONS}
+        callback = lrpet.LRPETCallback(plan=lrpet.Plan.load(file), **options)
+    else:
+        callback = lrpet.LRPETCallback(**options)
+
+    def save(epoch, logs):
+        if callback.plan is not None:
+            callback.plan.save(file)
+
+    return [callback, keras.callbacks.LambdaCallback(on_epoch_end=save)]
 
 
 def _in_float32(model: keras.Model, settings: dict) -> keras.Model:

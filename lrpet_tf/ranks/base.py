@@ -35,6 +35,10 @@ class Form:
         """Singular values of the kernel as its batch norm scales it, the largest first; read when they are first asked for."""
         return self.read_spectrum()
 
+    def read(self) -> None:
+        """Reads the spectrum, unless it was read."""
+        _ = self.spectrum
+
     @property
     def was_read(self) -> bool:
         """Whether a rule has asked for the spectrum."""

@@ -1,59 +1,67 @@
-"""Plots, drawn with matplotlib."""
+"""What all plots share: matplotlib, loaded where it is used, and pictures that are written whole or not at all."""
 
+import io
 import os
-from collections.abc import Mapping
+import pathlib
 
-import numpy as np
+from lrpet_tf.errors import LowRankError, require
+from lrpet_tf.files import write_atomically
 
-from lrpet_tf.errors import require
+# Pictures are as wide as a README shows them, at twice its resolution.
+WIDTH_INCHES, DOTS_PER_INCH = 9.0, 200
 
 
-def save_spectra(
-    path: str | os.PathLike,
-    spectra: Mapping[str, Mapping[str, np.ndarray]],
-    ranks: Mapping[str, int],
-    *,
-    title: str = "Singular values",
-) -> None:
-    """Draws the singular values of several kernels, one panel a kernel, one line a stage.
+def check_picture(path: str | os.PathLike | None = None) -> None:
+    """Checks, before any work, that a picture can be drawn, and written where it is to go.
 
     Args:
-        path: Picture to write; the suffix gives the format.
-        spectra: Singular values, the largest first, by the path of the layer and then by the name of the stage.
-        ranks: The rank at which each layer is cut, by path.
-        title: Stands above the panels.
+        path: Picture to write; `None` for one that is not written.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
+        LowRankError: The suffix names no format, or the folder does not exist.
     """
     require("matplotlib", "'lrpet-tf[plot]'")
+    if path is None:
+        return
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    path = pathlib.Path(path)
+    known = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix.lower().removeprefix(".") not in known:
+        raise LowRankError(
+            f"Expected a picture of a known format: {', '.join(f'.{each}' for each in known)}. Received: path='{path}'"
+        )
+    if not path.parent.is_dir():
+        raise LowRankError(f"Expected a picture in a folder that exists; make '{path.parent}' first. Received: path='{path}'")
+
+
+def new_figure(height: float):
+    """Returns an empty matplotlib figure of the usual width, apart from pyplot: it needs neither a screen nor closing.
+
+    Args:
+        height: In inches.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    columns = min(4 if len(spectra) > 6 else 3, len(spectra))
-    rows = -(-len(spectra) // columns)
-    figure = Figure(figsize=(3.3 * columns, 2.5 * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat[len(spectra) :]:
-        axis.set_axis_off()
-    for axis, (layer, stages) in zip(axes.flat, spectra.items(), strict=False):
-        _draw(axis, stages, ranks.get(layer))
-        axis.set_title(layer, fontsize=9)
-    axes.flat[0].legend(fontsize=7, frameon=False)
-    figure.supxlabel("index of the singular value", fontsize=9)
-    figure.supylabel("share of the largest", fontsize=9)
-    figure.suptitle(title, fontsize=11)
-    figure.savefig(path, dpi=130)
+    return figure
 
 
-def _draw(axis, stages: Mapping[str, np.ndarray], rank: int | None) -> None:
-    largest = max(float(values[0]) for values in stages.values())
-    for stage, values in stages.items():
-        index = np.arange(1, len(values) + 1)
-        axis.plot(index, np.asarray(values) / largest, marker="o", markersize=2.5, linewidth=1.4, label=stage)
-    if rank is not None:
-        axis.axvline(rank + 0.5, color="0.5", linestyle="--", linewidth=1.0, label="cut")
-    axis.set_ylim(-0.03, 1.05)
-    axis.grid(alpha=0.3, linewidth=0.5)
-    axis.tick_params(labelsize=7)
+def picture(figure, suffix: str = ".png") -> bytes:
+    """Returns a figure as the content of a file.
+
+    Args:
+        figure: A matplotlib figure.
+        suffix: Of the format.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=suffix.lower().removeprefix("."), dpi=DOTS_PER_INCH)
+    return buffer.getvalue()
+
+
+def write_picture(figure, path: str | os.PathLike) -> None:
+    """Writes a figure, whole or not at all; the suffix gives the format."""
+    write_atomically(path, picture(figure, pathlib.Path(path).suffix))

@@ -29,9 +29,17 @@ def _settings(**changes):
 
 @pytest.mark.slow
 @pytest.mark.tensorflow
-def test_a_run_and_one_that_was_interrupted_end_alike(tmp_path, monkeypatch):
-    whole = train.run(_settings(), tmp_path / "whole", None)
-    assert whole["macs"] == 20147840
+@pytest.mark.parametrize(
+    "lrpet",
+    [
+        {"rank": 0.46, "exclude": ["logits"]},
+        {"rank": "MacsBudget(20147840)", "warmup_epochs": 1, "schedule": "linear", "exclude": ["logits"]},
+    ],
+)
+def test_a_run_and_one_that_was_interrupted_end_alike(tmp_path, monkeypatch, lrpet):
+    settings = _settings(lrpet=lrpet)
+    whole = train.run(settings, tmp_path / "whole", None)
+    assert 0.99 * 20147840 < whole["macs"] <= 20147840
     assert [row["epoch"] for row in whole["history"]] == [0, 1]
     assert (tmp_path / "whole" / "final.keras").exists()
 
@@ -43,9 +51,10 @@ def test_a_run_and_one_that_was_interrupted_end_alike(tmp_path, monkeypatch):
     callbacks = train._callbacks
     monkeypatch.setattr(train, "_callbacks", lambda *arguments: [*callbacks(*arguments), Stop()])
     with pytest.raises(KeyboardInterrupt):
-        train.run(_settings(), tmp_path / "halves", None)
+        train.run(settings, tmp_path / "halves", None)
     monkeypatch.setattr(train, "_callbacks", callbacks)
-    halves = train.run(_settings(), tmp_path / "halves", None)
+    halves = train.run(settings, tmp_path / "halves", None)
+    assert (tmp_path / "halves" / "plan.json").read_text() == (tmp_path / "whole" / "plan.json").read_text()
     assert [row["epoch"] for row in halves["history"]] == [0, 1]
     for one, other in zip(whole["history"], halves["history"], strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
