@@ -14,6 +14,7 @@ from lrpet_tf.linalg import Chain, Factor, compose
 from lrpet_tf.plan import LayerPlan, Plan, attached, check_plan
 from lrpet_tf.planning import make_plan
 from lrpet_tf.ranks import NumericalRank
+from lrpet_tf.report import track
 
 # A kernel whose largest singular value is under this has collapsed (the authors' threshold, arXiv 2204.05566).
 _COLLAPSED = 1e-5
@@ -52,7 +53,7 @@ def factorize(model: keras.Model, plan: Plan | None = None) -> keras.Model:
     layers = plan.resolve(model)
     chains = {id(layer): chain for layer in layers.values() if (chain := _own_chain(layer)) is not None}
     losses = {}
-    for planned in plan.layers:
+    for planned in track(plan.layers, "Factorizing"):
         chains[id(layers[planned.path])], losses[planned.path] = _factors(planned, layers)
     if not chains and given is None:
         raise NothingToFactorizeError("no plan was given, and no kernel is of low rank")

@@ -25,6 +25,7 @@ ALLOWED = {
         "ranks",
         "plan",
         "planning",
+        "report",
     },
     "export": {"errors", "files", "data", "report", "graph", "litert", "costs"},
     "report": {"errors", "files"},

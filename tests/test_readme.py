@@ -56,6 +56,32 @@ def test_the_cifar_rows_are_the_committed_results(name, row):
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("resnet20_lrpet_046", "| uniform share 0.46 |"),
+        ("resnet20_lrpet_046_cubic", '| uniform share 0.46, `schedule="cubic"` |'),
+        ("resnet20_lrpet_budget", "| `MacsBudget`, planned after 2 epochs |"),
+        ("resnet20_lrpet_budget_cubic", '| `MacsBudget`, planned after 2 epochs, `schedule="cubic"` |'),
+    ],
+)
+def test_the_rows_of_the_rules_are_the_committed_results(name, row):
+    result = json.loads((RESULTS / f"{name}.json").read_text())
+    (line,) = [line for line in README.splitlines() if line.startswith(row)]
+    assert line == f"{row} {100 * result['test_accuracy']:.2f} % |"
+    assert 0.99 * 20147840 < result["macs"] <= 20147840
+
+
+def test_the_latencies_are_the_committed_ones():
+    rows = json.loads((ROOT / "docs" / "latency.json").read_text())["rows"]
+    found = {(row["quantize"], row["plan"]): f"{row['measured']:.2f}" for row in rows if row["model"] == "ResNet-20"}
+    uniform, fastest = ([found[quantize, plan] for quantize in (None, "int8")] for plan in (
+        "uniform share 0.5", "fastest that keeps no less energy"))  # fmt: skip
+    text = " ".join(README.split())
+    assert f"takes {uniform[0]} of the dense time in float32 and {uniform[1]} in int8 with a uniform share" in text
+    assert f"{fastest[0]} and {fastest[1]} with the fastest plan by latency that keeps no less energy" in text
+
+
 def test_the_figures_about_the_end_of_a_training_are_the_committed_ones():
     ends = json.loads((RESULTS / "resnet20_ends.json").read_text())["ends"]
     trained = [100 * end["test_accuracy"] for end in ends if end["start"] == "trained with LRPET"]

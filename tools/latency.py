@@ -18,7 +18,6 @@ import sys
 import warnings
 
 import keras
-import numpy as np
 from absl import app, flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
@@ -66,37 +65,31 @@ class Row:
     milliseconds: float
 
 
-def energy_kept(model: keras.Model, plan: lrpet.Plan) -> float:
+def energy_kept(planner: Planner, plan: lrpet.Plan) -> float:
     """Returns the energy that the ranks keep: the mean over all layers that can be factorized, dense ones counting as 1."""
-    kept = [1.0] * len(lrpet.make_plan(model, 1.0, keep_if_no_gain=True))
-    for index, (path, values) in enumerate(lrpet.planning.spectra(model, plan).items()):
-        kept[index] = float(np.sum(values[: plan[path].rank] ** 2) / np.sum(values**2))
-    return float(np.mean(kept))
+    lost = sum(1 - layer.energy_kept for layer in plan.layers)
+    return 1 - lost / len(planner.problem.candidates)
 
 
-def uniform_of(model: keras.Model, macs: int) -> lrpet.Plan:
+def uniform_of(planner: Planner, macs: float) -> lrpet.Plan:
     """Returns the uniform-share plan of the most multiply-accumulates that are not above `macs`."""
-    shares = [share / 100 for share in range(1, 101)]
-    plans = [lrpet.make_plan(model, share) for share in shares]
+    plans = [planner.plan(lrpet.Share(share / 100)) for share in range(1, 101)]
     return max((plan for plan in plans if plan.low_rank_macs <= macs), key=lambda plan: plan.low_rank_macs)
 
 
-def plans_of(model: keras.Model, table: lrpet.LatencyTable) -> dict[str, lrpet.Plan]:
+def plans_of(planner: Planner, table: lrpet.LatencyTable) -> dict[str, lrpet.Plan]:
     """Returns the plans to compare, by what was asked for."""
-    half = lrpet.make_plan(model, 0.5)
+    half = planner.plan(lrpet.Share(0.5))
     shares = [share / 100 for share in range(10, 101, 2)]
-    planner = Planner(model)
     reached = [planner.attempt(lrpet.LatencyBudget(share, table=table)) for share in shares]
     by_share = {share: plan for share, plan in zip(shares, reached, strict=True) if isinstance(plan, lrpet.Plan)}
     share = BUDGET if BUDGET in by_share else min(by_share)
-    by_latency = by_share[share]
-    wanted = energy_kept(model, half)
-    no_less = next(plan for plan in by_share.values() if energy_kept(model, plan) >= wanted)
+    wanted = energy_kept(planner, half)
     return {
-        f"`LatencyBudget({share:g})`": by_latency,
-        "uniform share of the same MACs": uniform_of(model, by_latency.low_rank_macs),
+        f"`LatencyBudget({share:g})`": by_share[share],
+        "uniform share of the same MACs": uniform_of(planner, by_share[share].low_rank_macs),
         "uniform share 0.5": half,
-        "fastest that keeps no less energy": no_less,
+        "fastest that keeps no less energy": next(plan for plan in by_share.values() if energy_kept(planner, plan) >= wanted),
     }
 
 
@@ -112,7 +105,9 @@ def measure(name: str, model: keras.Model, quantize: str | None, seconds: float)
     Returns:
         A row for the dense model and for each plan.
     """
-    plans = plans_of(model, lrpet.measure_latency(model, quantize=quantize, cache=None))
+    planner = Planner(model)
+    planner.read_spectra()
+    plans = plans_of(planner, lrpet.measure_latency(model, quantize=quantize, cache=None))
     # The uniform shares have ranks of their own: all is measured once more, in one run.
     table = lrpet.measure_latency(model, quantize=quantize, cache=None, plans=plans.values())
     files = {"dense": convert(model, quantize=quantize)}
@@ -130,7 +125,7 @@ def measure(name: str, model: keras.Model, quantize: str | None, seconds: float)
                 plan=title,
                 layers=len(plan),
                 macs=round(plan.low_rank_macs / plan.macs, 4) if plan else 1.0,
-                energy=round(energy_kept(model, plan), 4) if plan else 1.0,
+                energy=round(energy_kept(planner, plan), 4),
                 predicted=round(table.predict(model, plan) / table.predict(model), 4),
                 measured=round(measured[title] / measured["dense"], 4),
                 milliseconds=round(measured[title], 4),

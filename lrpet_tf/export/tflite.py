@@ -14,6 +14,7 @@ from lrpet_tf.export.samples import read_samples
 from lrpet_tf.files import write_atomically
 from lrpet_tf.graph import check_supported, in_float32
 from lrpet_tf.litert import Converted, convert, interleaved_latency, pack_inputs, run
+from lrpet_tf.report import Progress
 
 # Largest difference that is still agreement, as a share of the output scale.
 _TOLERANCES = {None: 1e-4, "float16": 1e-2}
@@ -69,24 +70,30 @@ def export_tflite(
         raise ExportError(f"The folder of the file does not exist. Received: path='{path}'")
     model, reference = (_prepare(each) for each in (model, reference))
     arrays = read_samples(model, samples, max_samples)
-    converted = {"exported": convert(model, quantize=quantize, batch_size=batch_size)}
+    models = {"exported": model}
     if reference is not None:
         _check_reference(model, reference)
-        converted["reference"] = convert(reference, quantize=quantize, batch_size=batch_size)
+        models["reference"] = reference
 
-    outputs = run(converted["exported"], arrays)
-    names = converted["exported"].outputs
-    parity = compare(names, _predict(model, arrays), outputs)
-    _check(model, parity, _TOLERANCES[quantize] if tolerance is None else tolerance)
-    reference_parity = () if reference is None else compare(names, _predict(reference, arrays), outputs)
-    latencies = interleaved_latency(converted, arrays, threads=threads)
+    with Progress("Exporting", 2 * len(models) + 1) as progress:
+        converted, parities = {}, {"reference": ()}
+        for name, each in models.items():
+            converted[name] = convert(each, quantize=quantize, batch_size=batch_size)
+            progress.advance()
+        outputs = run(converted["exported"], arrays)
+        for name, each in models.items():
+            parities[name] = compare(converted["exported"].outputs, _predict(each, arrays), outputs)
+            progress.advance()
+        _check(model, parities["exported"], _TOLERANCES[quantize] if tolerance is None else tolerance)
+        latencies = interleaved_latency(converted, arrays, threads=threads)
+        progress.advance()
     report = ExportReport(
         path=str(path),
         quantize=quantize,
         samples=len(arrays[0]),
         random_samples=samples is None,
-        parity=parity,
-        reference_parity=reference_parity,
+        parity=parities["exported"],
+        reference_parity=parities["reference"],
         exported=_figures(model, converted["exported"], latencies["exported"]),
         reference=None if reference is None else _figures(reference, converted["reference"], latencies["reference"]),
         threads=threads,

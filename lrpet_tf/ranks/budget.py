@@ -14,7 +14,15 @@ from lrpet_tf.ranks.knapsack import least_cost, minimise_max, minimise_sum
 from lrpet_tf.ranks.quantities import parse_quantity
 from lrpet_tf.report import megas
 
-CRITERIA = {"sum": minimise_sum, "max": minimise_max}
+# No layer loses all of its energy: its logarithm stays finite.
+_NEARLY_ALL = 1 - 1e-12
+
+
+def _maximise_product(costs, losses, budget: float):
+    return minimise_sum(costs, [-np.log1p(-np.minimum(loss, _NEARLY_ALL)) for loss in losses], budget)
+
+
+CRITERIA = {"sum": minimise_sum, "max": minimise_max, "product": _maximise_product}
 
 
 class Option(NamedTuple):
@@ -50,13 +58,15 @@ class Budget(RankRule):
 
     `criterion="sum"` minimises `Σ e` over the layers: errors of layers add up like independent noise. `"max"` minimises the
     largest `e`, the minimax of ALDS (Liebenwein et al. 2021, arXiv 2107.11442; there in the operator norm), and spends what
-    is left on the sum. See `lrpet_tf.ranks.knapsack` for how it is solved.
+    is left on the sum. `"product"` maximises `Π (1 - e)`, since layers in series pass on what is left of each other's signal
+    (Zhang et al. 2016, arXiv 1505.06798): unlike the sum, it never gives up a costly layer to keep many cheap ones. See
+    `lrpet_tf.ranks.knapsack` for how they are solved.
 
     Attributes:
         limit: A share of the dense model's total as a float in (0, 1], or an amount, as a whole number or a text with a unit.
             The total is that of the whole model, layers included that stay as they are; in a dict of patterns, that of the
             layers of the pattern.
-        criterion: `"sum"` or `"max"`.
+        criterion: `"sum"`, `"max"` or `"product"`.
 
     Raises:
         LowRankError: `limit` or `criterion` is something else.

@@ -16,8 +16,8 @@ _ROUNDING = 1e-12
 class Energy(LayerRule):
     """Keeps the fewest singular values that hold a share of the energy of the kernel, as its batch norm scales it.
 
-    The energy is the sum of the squared singular values: `Σ_{i≤r} σ_i² ≥ share · Σ σ_i²`. TRP trains with it (METHODS:
-    trained rank pruning, arXiv 2004.14566, `share = 0.9`).
+    The energy is the sum of the squared singular values: `Σ_{i≤r} σ_i² ≥ share · Σ σ_i²`. TRP trains with it (Xu
+    et al. 2020, arXiv 2004.14566: trained rank pruning, `share = 0.9`).
 
     Attributes:
         share: In (0, 1].

@@ -6,9 +6,9 @@ from lrpet_tf import decompositions
 from lrpet_tf.costs import BYTES_PER_WEIGHT, chain_structure, file_bytes
 from lrpet_tf.errors import LowRankError
 from lrpet_tf.graph import read_graph
-from lrpet_tf.ranks.base import Candidate, Choice, Form, Problem
+from lrpet_tf.ranks.base import Candidate, Choice, Problem
 from lrpet_tf.ranks.budget import Budget, Option, Weighed
-from lrpet_tf.report import kilobytes
+from lrpet_tf.report import Progress, kilobytes
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -49,26 +49,24 @@ class SizeBudget(Budget):
         shapes = {}
         for call in read_graph(problem.model).calls:
             shapes.setdefault(call.path, call.input_shape[1:])
-        structures = {}
+        first = {(type(each.layer), form.name): each for each in problem.candidates for form in each.forms}
+        with Progress("Weighing files", len(first) + problem.whole) as progress:
+            structures = {}
+            for (kind, form), each in first.items():
+                decomposition = decompositions.get(form)
+                structures[kind, form] = chain_structure(each.layer, shapes[each.path], decomposition, self.quantize)
+                progress.advance()
+            options = [self._options(candidate, structures) for candidate in problem.candidates]
+            if not problem.whole:
+                return Weighed(options, sum(BYTES_PER_WEIGHT[self.quantize] * cost.params for cost in problem.others.values()))
+            return Weighed(options, file_bytes(problem.model, self.quantize) - sum(each[0].cost for each in options))
 
-        def structure(candidate: Candidate, form: Form):
-            kind = (type(candidate.layer), form.name)
-            if kind not in structures:
-                decomposition = decompositions.get(form.name)
-                structures[kind] = chain_structure(candidate.layer, shapes[candidate.path], decomposition, self.quantize)
-            return structures[kind]
-
-        options = [self._options(candidate, structure) for candidate in problem.candidates]
-        if not problem.whole:
-            return Weighed(options, sum(BYTES_PER_WEIGHT[self.quantize] * cost.params for cost in problem.others.values()))
-        return Weighed(options, file_bytes(problem.model, self.quantize) - sum(each[0].cost for each in options))
-
-    def _options(self, candidate: Candidate, structure) -> list[Option]:
+    def _options(self, candidate: Candidate, structures: dict) -> list[Option]:
         width = BYTES_PER_WEIGHT[self.quantize]
         dense = width * candidate.dense.params
         found = [Option(None, dense, 0.0)]
         for form in candidate.forms:
-            beside = structure(candidate, form)
+            beside = structures[type(candidate.layer), form.name]
             for rank in map(int, self.allowed_ranks(form.full_rank)):
                 size = width * form.cost(rank).params + beside.bytes + beside.bytes_per_rank * rank
                 if size >= dense:

@@ -188,9 +188,9 @@ class LRPETCallback(keras.callbacks.Callback):
     def on_train_end(self, logs=None) -> None:
         """Projects for the last time, also what an averaging optimizer or an early stopping has put back."""
         self._training = False
-        if self._steps() == self._begun_at:
-            return  # not a single batch was trained
         if self._projector is None:
+            if not self._checked or self._steps() == self._begun_at:
+                return  # not a single batch was trained
             self._plan_late(self._epoch + 1)
         Projector(self.model, self.plan, **self._options).project(when=self._when())
         if self._recalibrate is not None:

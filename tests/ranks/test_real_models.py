@@ -1,6 +1,7 @@
 """Budgets on real architectures: met within one per cent, or the least is stated."""
 
 import keras
+import numpy as np
 import pytest
 
 import lrpet_tf as lrpet
@@ -45,3 +46,16 @@ def test_budgets_that_multiples_make_coarse_are_met_from_below():
         plan = planner.plan(lrpet.MacsBudget(share, multiple_of=8, min_rank=16))
         assert plan.low_rank_macs > 0.99 * round(plan.low_rank_macs / plan.macs * 4) / 4 * plan.macs
         assert all(layer.rank % 8 == 0 and layer.rank >= 16 for layer in plan.layers)
+
+
+@pytest.mark.slow
+def test_the_product_gives_up_no_layer():
+    model = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3))
+    planner = Planner(model)
+    kept = {}
+    for criterion in ("sum", "product"):
+        plan = planner.plan(lrpet.MacsBudget(0.5, criterion=criterion))
+        kept[criterion] = [layer.energy_kept for layer in plan.layers]
+    assert sum(1 - each for each in kept["sum"]) <= sum(1 - each for each in kept["product"])
+    assert np.prod(kept["sum"]) < np.prod(kept["product"])
+    assert min(kept["sum"]) < 0.1 < 0.2 < min(kept["product"])

@@ -19,6 +19,7 @@ RULES = {
     "numerical": ranks.NumericalRank(0.3),
     "macs": ranks.MacsBudget(0.6),
     "macs, minimax": ranks.MacsBudget(0.6, criterion="max"),
+    "macs, product": ranks.MacsBudget(0.6, criterion="product"),
     "params": ranks.ParamsBudget(0.6),
     "size": ranks.SizeBudget(0.7),
 }
@@ -192,7 +193,7 @@ def test_rounding_goes_up_so_that_no_less_is_kept():
     assert all(exact[path].rank <= rounded[path].rank < exact[path].rank + 8 for path in exact)
 
 
-@pytest.mark.parametrize("criterion", ["sum", "max"])
+@pytest.mark.parametrize("criterion", ["sum", "max", "product"])
 @pytest.mark.parametrize("share", [0.8, 0.5, 0.3])
 def test_budgets_are_met_closely(share, criterion):
     model = _net()
