@@ -5,10 +5,9 @@ imports the library finds none of them among its own.
 """
 
 import contextlib
-import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -18,6 +17,7 @@ from lrpet_tf.analysis import analyze
 from lrpet_tf.errors import LowRankError, MissingExtraError
 from lrpet_tf.files import write_atomically
 from lrpet_tf.planning import check_reachable
+from lrpet_tf.quiet import without_native_logs
 from lrpet_tf.report import picture
 from lrpet_tf.version import __version__
 
@@ -127,29 +127,13 @@ def _load(path: pathlib.Path, unsafe: bool) -> keras.Model:
             f"Expected a model saved by Keras, a file in {', '.join(_SUFFIXES)}; {found}. Received: model='{path}'"
         )
     try:
-        with _without_native_logs():
+        with without_native_logs():
             return keras.models.load_model(path, compile=False, safe_mode=not unsafe)
     except Exception as error:  # whatever a file of another kind may cause deep inside of Keras
         why = " ".join(str(error).split()) or type(error).__name__
         why = f"{why[:300]}…" if len(why) > 300 else why
         hint = " Give --unsafe if you trust the file." if "safe_mode" in str(error) or "unsafe" in str(error) else ""
         raise LowRankError(f"Keras cannot load a model from this file: {why}{hint} Received: model='{path}'") from error
-
-
-@contextlib.contextmanager
-def _without_native_logs() -> Iterator[None]:
-    """Keeps TensorFlow's C++ side from writing to stderr while it starts its devices, unless TF_CPP_MIN_LOG_LEVEL is 0."""
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
-        yield
-        return
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 COMMANDS: dict[str, Command] = {

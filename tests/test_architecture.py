@@ -9,8 +9,8 @@ import lrpet_tf
 
 ROOT = pathlib.Path(lrpet_tf.__file__).parent
 ORDER = [
-    "version", "errors", "files", "data", "report", "linalg", "decompositions", "layers", "adapters", "graph", "litert",
-    "costs", "ranks", "plan", "planning", "analysis", "methods", "training", "search",
+    "version", "errors", "quiet", "files", "data", "report", "linalg", "decompositions", "layers", "adapters", "graph",
+    "litert", "costs", "ranks", "plan", "planning", "analysis", "methods", "training", "search",
 ]  # fmt: skip
 # These stand beside the line and may use only what is named.
 ALLOWED = {

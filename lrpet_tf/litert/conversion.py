@@ -11,6 +11,7 @@ import numpy as np
 
 from lrpet_tf.errors import ExportError, require
 from lrpet_tf.graph import input_layer
+from lrpet_tf.quiet import without_native_logs
 
 # What the converter is asked for, by the name that a user gives.
 QUANTIZATIONS = (None, "float16", "int8")
@@ -118,7 +119,8 @@ def _quiet():
     try:
         for logger in loggers:
             logger.setLevel(logging.WARNING)
-        yield
+        with without_native_logs():
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
