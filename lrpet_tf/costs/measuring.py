@@ -124,7 +124,10 @@ def _open(cache, quantize: str | None, threads: int) -> tuple[LatencyTable, path
     path = _default_path(empty) if cache == "default" else pathlib.Path(cache)
     if not path.exists():
         return empty, path
-    table = LatencyTable.load(path)
+    try:
+        table = LatencyTable.load(path)
+    except LowRankError as error:
+        raise LowRankError(f"{error} Received: cache='{path}'. Delete the file to measure anew, or give cache=None.") from error
     if (table.device, table.quantize, table.threads) != (empty.device, quantize, threads):
         raise LowRankError(
             f"Expected a table of {empty.device}, {quantize or 'float32'}, {threads} threads in '{path}'. Received: one of "

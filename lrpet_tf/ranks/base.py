@@ -149,8 +149,8 @@ class RankRule(abc.ABC):
         """Returns the rule as it is written; `lrpet_tf.ranks.get` reads it."""
         fields = [field for field in dataclasses.fields(self) if not field.kw_only]
         options = [field for field in dataclasses.fields(self) if field.kw_only and getattr(self, field.name) != field.default]
-        parts = [repr(getattr(self, field.name)) for field in fields]
-        parts += [f"{field.name}={getattr(self, field.name)!r}" for field in options]
+        parts = [_written(getattr(self, field.name)) for field in fields]
+        parts += [f"{field.name}={_written(getattr(self, field.name))}" for field in options]
         return f"{type(self).__name__}({', '.join(parts)})"
 
     @abc.abstractmethod
@@ -203,6 +203,10 @@ class LayerRule(RankRule):
                 choices.append(Choice(form.name, affordable[-1]))
                 lost.append(form.energy_lost[affordable[-1]])
         return choices[int(np.argmin(lost))]
+
+
+def _written(value) -> str:
+    return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def as_chosen(chosen: Chosen | Mapping[str, int | Choice | Dense]) -> Chosen:

@@ -121,7 +121,9 @@ class Budget(RankRule):
         costs, losses = ([np.array([option[field] for option in each], float) for each in options] for field in (1, 2))
         least = fixed + least_cost(costs)
         if least > limit:
-            raise BudgetError(repr(self), self.show(limit), self.show(least), self.show(total), least / total, self.show(fixed))
+            raise BudgetError(
+                repr(self), self.show(limit), self.show(least), self.show(total), least / total, self.show(max(0, fixed))
+            )
         picked = []
         if options:
             solution = CRITERIA[self.criterion](costs, losses, limit - fixed)

@@ -202,6 +202,10 @@ def test_measuring_fills_the_table_and_the_cache(quantize, tmp_path, monkeypatch
     assert lrpet.LatencyTable.load(file) == table
     assert measure_latency(model, quantize=quantize, seconds=0.2) == table  # not one number is measured anew
     assert capsys.readouterr().out == ""
+    whole = file.read_text()
+    file.write_text(whole[:80])
+    with pytest.raises(errors.LowRankError, match=f"not a table.*{file.name}'. Delete the file"):
+        measure_latency(model, quantize=quantize)
     other = measure_latency(model, quantize=quantize, threads=2, seconds=0.2, cache=tmp_path / "two.json", verbose=False)
     assert other.threads == 2
     with pytest.raises(errors.LowRankError, match="Expected a table of.*1 threads.*Received: one of.*2 threads"):

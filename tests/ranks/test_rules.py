@@ -217,6 +217,14 @@ def test_absolute_amounts():
     assert lrpet.make_plan(model, ranks.ParamsBudget("12 k")).low_rank_params <= 12e3
 
 
+def test_numpy_numbers_are_limits_too():
+    model = _net()
+    rule = ranks.MacsBudget(np.float64(0.5))
+    assert ranks.get(repr(rule)) == rule
+    assert lrpet.make_plan(model, rule) == lrpet.make_plan(model, ranks.MacsBudget(0.5))
+    assert lrpet.make_plan(model, ranks.MacsBudget(np.int64(120_000))).low_rank_macs <= 120_000
+
+
 def test_a_budget_of_everything_leaves_all_dense():
     plan = lrpet.make_plan(_net(), ranks.MacsBudget(1.0))
     assert not plan.layers
