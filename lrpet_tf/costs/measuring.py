@@ -4,6 +4,7 @@ import os
 import pathlib
 import platform
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 
 import keras
@@ -54,6 +55,9 @@ def measure_latency(
     Returns:
         The table of this device.
 
+    Warns:
+        UserWarning: The cache could not be written.
+
     Raises:
         LowRankError: The input size is unknown, or `quantize` or `threads` is out of range.
         ExportError: The backend is not TensorFlow: measure in a TensorFlow process, save the table, and load it here.
@@ -76,8 +80,7 @@ def measure_latency(
     if missing:
         table = table.merged(_measure(missing, weights, quantize, threads, seconds, verbose))
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            table.save(path)
+            _keep(table, path)
     return table
 
 
@@ -135,6 +138,14 @@ def _open(cache, quantize: str | None, threads: int) -> tuple[LatencyTable, path
             "that table with LatencyTable.load to use it as it is."
         )
     return table, path
+
+
+def _keep(table: LatencyTable, path: pathlib.Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.save(path)
+    except OSError as error:  # what was measured is not thrown away for that
+        warnings.warn(f"The latency table could not be kept in '{path}': {error}. Give another cache=, or None.", stacklevel=3)
 
 
 def _default_path(table: LatencyTable) -> pathlib.Path:

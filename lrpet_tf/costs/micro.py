@@ -20,7 +20,7 @@ from lrpet_tf.linalg import Factor
 DENSE = "dense"
 MODEL = "model-"
 # Parts of a layer's configuration that do not change what it computes at inference, but for the values of its weights.
-_IRRELEVANT = ("name", "trainable", "dtype", "initializer", "regularizer", "constraint", "seed", "lora", "quantization")
+_IRRELEVANT = ("trainable", "dtype", "initializer", "regularizer", "constraint", "seed", "lora", "quantization")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +58,24 @@ def _stock_layers(layer, form: Decomposition | None, rank: int | None) -> list[k
 
 
 def _digest(value) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=lambda other: type(other).__name__).encode()).hexdigest()[
+        :8
+    ]
 
 
-def _relevant(config: Mapping) -> dict:
-    return {key: value for key, value in config.items() if not any(part in key for part in _IRRELEVANT)}
+def _relevant(config):
+    """Returns a configuration without what names and initialises, also in the configurations inside it."""
+    if isinstance(config, Mapping):
+        kept = (key for key in config if key != "name" and not any(part in str(key) for part in _IRRELEVANT))
+        return {str(key): _relevant(config[key]) for key in kept}
+    return [_relevant(each) for each in config] if isinstance(config, (list, tuple)) else config
+
+
+def _options(operation) -> dict:
+    try:
+        return _relevant(operation.get_config())
+    except NotImplementedError:  # an operation of the user's own that does not tell
+        return {}
 
 
 def layer_key(layer: keras.layers.Layer, input_shape: Shape) -> str:
@@ -85,8 +98,13 @@ def entry_key(key: str, form: str | None = None, rank: int | None = None) -> str
 
 
 def model_key(graph: Graph) -> str:
-    """Returns what a model computes as text: the types and shapes of all its calls."""
-    calls = [(type(call.layer).__name__, call.input_shape, call.output_shape, _kernels(call.layer)) for call in graph.calls]
+    """Returns what a model computes as text: the types, options and shapes of all its calls, and how they are connected."""
+    order: dict[int, int] = {}
+    calls = []
+    for call in graph.calls:
+        wires = [order.setdefault(tensor, len(order)) for tensor in (*call.inputs, *call.outputs)]
+        layer = call.layer
+        calls.append((type(layer).__name__, _options(layer), call.input_shape, call.output_shape, _kernels(layer), wires))
     return f"{MODEL}{_digest(calls)}/{DENSE}"
 
 

@@ -126,7 +126,7 @@ class Budget(RankRule):
             )
         picked = []
         if options:
-            solution = CRITERIA[self.criterion](costs, losses, limit - fixed)
+            solution = CRITERIA[self.criterion](costs, losses, max(limit - fixed, least_cost(costs)))
             picked = [each[j] for each, j in zip(options, solution.options, strict=True)]
         reached = fixed + sum(option.cost for option in picked)
         note = f"{self!r}: {self.show(total)} → {self.show(reached)}, {self.show(limit)} allowed"

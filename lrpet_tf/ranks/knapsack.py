@@ -18,6 +18,8 @@ import numpy as np
 # Partial solutions kept at a time. Where there are more, those of the largest priced loss are dropped, and the result is
 # optimal only to within its `gap`.
 _WIDTH = 20_000
+# Relative error of a sum of costs that is forgiven; whole numbers up to 1e11 stay exact.
+_ROUNDING = 1e-12
 
 
 class Solution(NamedTuple):
@@ -52,6 +54,7 @@ def minimise_sum(costs: Sequence[np.ndarray], losses: Sequence[np.ndarray], budg
     Returns:
         The solution, or `None` where the cheapest options are over the budget.
     """
+    budget = _rounded_up(costs, budget)
     if least_cost(costs) > budget:
         return None
     fronts = [_front(*group) for group in zip(costs, losses, strict=True)]
@@ -77,6 +80,7 @@ def minimise_max(costs: Sequence[np.ndarray], losses: Sequence[np.ndarray], budg
     Returns:
         The solution, whose largest loss is the optimum, or `None` where the cheapest options are over the budget.
     """
+    budget = _rounded_up(costs, budget)
     levels = np.unique(np.concatenate(losses))
 
     def cheapest(level: float) -> float:
@@ -97,6 +101,11 @@ def minimise_max(costs: Sequence[np.ndarray], losses: Sequence[np.ndarray], budg
     )
     options = tuple(int(kept[j]) for kept, j in zip(within, inner.options, strict=True))
     return Solution(options, inner.cost, float(max(loss[j] for loss, j in zip(losses, options, strict=True))), 0.0)
+
+
+def _rounded_up(costs: Sequence[np.ndarray], budget: float) -> float:
+    """Returns a budget that forgives the rounding of sums: the same costs may be added up in another order."""
+    return budget + _ROUNDING * (abs(budget) + sum(group.max() for group in costs))
 
 
 def _front(cost: np.ndarray, loss: np.ndarray) -> np.ndarray:

@@ -64,6 +64,8 @@ class LatencyBudget(Budget):
         return limit
 
     def _given_table(self) -> LatencyTable | None:
+        if not isinstance(self.table, (LatencyTable, str, os.PathLike, type(None))):
+            raise LowRankError(f"`table` must be a LatencyTable or the path of a saved one. Received: table={self.table!r}")
         return LatencyTable.load(self.table) if isinstance(self.table, (str, os.PathLike)) else self.table
 
     def show(self, amount: float) -> str:
@@ -72,7 +74,9 @@ class LatencyBudget(Budget):
 
     def weigh(self, problem: Problem) -> Weighed:
         """Returns what each layer takes in each form; the rest of the model is what its whole takes beyond them."""
-        table = self._given_table() or measure_latency(problem.model, quantize=self.quantize, threads=self.threads)
+        table = self._given_table()
+        if table is None:
+            table = measure_latency(problem.model, quantize=self.quantize, threads=self.threads)
         keys = calls_by_path(problem.model)
         options = [self._options(candidate, keys[candidate.path], table) for candidate in problem.candidates]
         rest = table.model_ms(problem.model) - sum(each[0].cost for each in options) if problem.whole else 0.0

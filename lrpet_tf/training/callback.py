@@ -218,6 +218,8 @@ class LRPETCallback(keras.callbacks.Callback):
         steps = self._steps()
         if self._epoch < self._first_epoch or steps == self._projected_at:
             return
+        if self._projector is None:  # a Sequential without an Input, whose warm-up was over before it was built
+            self._plan_late(self._epoch)
         if self._is_time_to_replan():
             self._plan_late(self._epoch + 1)
             self._replanned = True

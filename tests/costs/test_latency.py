@@ -64,6 +64,25 @@ def test_equal_layers_share_a_key_and_others_do_not():
         assert layer_key(other, shape) != keys["a"][0]
 
 
+def test_models_that_compute_something_else_have_other_keys():
+    def net(activation):
+        inputs = keras.Input((8, 8, 3))
+        x = layers.Conv2D(8, 3, activation=layers.LeakyReLU(), name="conv")(inputs)
+        return keras.Model(inputs, layers.Activation(activation)(x))
+
+    assert model_key(read_graph(net("relu"))) == model_key(read_graph(net("relu"))) != model_key(read_graph(net("gelu")))
+    assert calls_by_path(net("relu")) == calls_by_path(net("gelu"))  # names of layers inside do not matter
+
+
+@pytest.mark.tensorflow
+def test_a_cache_that_cannot_be_written_loses_nothing(tmp_path):
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(6)])
+    (tmp_path / "file").write_text("")
+    with pytest.warns(UserWarning, match="could not be kept"):
+        table = measure_latency(model, cache=tmp_path / "file" / "table.json", seconds=0.1, verbose=False)
+    assert table.model_ms(model) > 0
+
+
 def test_ranks_that_matter_are_those_that_save_weights():
     for shape, expected in (
         ((3, 3, 16, 16), [4, 8, 12]),

@@ -86,6 +86,17 @@ def test_a_width_that_is_too_small_is_told(rng, monkeypatch):
     assert inexact
 
 
+def test_budgets_that_are_the_least_but_for_rounding(rng):
+    for _ in range(300):
+        costs = [rng.random(int(rng.integers(1, 6))) * 3 for _ in range(int(rng.integers(1, 8)))]
+        losses = [rng.random(len(cost)) for cost in costs]
+        for solve in (knapsack.minimise_sum, knapsack.minimise_max):
+            for total in (sum(cost.min() for cost in costs), sum(cost.min() for cost in reversed(costs)),
+                          sum(cost.max() for cost in reversed(costs))):  # fmt: skip
+                found = solve(costs, losses, total)
+                assert found.cost <= total * (1 + 1e-11)
+
+
 def test_a_single_option_and_no_options_to_spare():
     assert knapsack.minimise_sum([np.array([5.0])], [np.array([0.0])], 5).options == (0,)
     assert knapsack.minimise_sum([np.array([5.0])], [np.array([0.0])], 4.9) is None

@@ -141,6 +141,7 @@ def test_texts_that_are_no_rank(text):
         lambda: ranks.LatencyBudget(0.5, ms=3),
         lambda: ranks.LatencyBudget(12),
         lambda: ranks.LatencyBudget(ms=0),
+        lambda: ranks.LatencyBudget(0.5, table={}),
         lambda: ranks.LatencyBudget("12 kB"),
         lambda: ranks.Share(0.5, multiple_of=0),
         lambda: ranks.Share(0.5, min_rank=1.5),

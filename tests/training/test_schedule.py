@@ -211,6 +211,14 @@ def test_a_given_plan_is_not_revised():
     assert ranks == [16, 10, 4, 4]
 
 
+def test_a_sequential_model_that_is_built_after_its_warm_up():
+    model = keras.Sequential([layers.Conv2D(16, 3, name="conv"), layers.Flatten(), layers.Dense(4)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    callback = lrpet.LRPETCallback({"conv": lrpet.Energy(0.5)})
+    _, ranks, _ = _fit(callback, 5, model, initial_epoch=3)
+    assert ranks == [callback.plan["conv"].rank] * 2
+
+
 def test_a_sequential_model_without_an_input_warms_up():
     parts = [layers.Conv2D(16, 3, name="conv"), layers.Flatten(), layers.Dense(4)]
     model = keras.Sequential(parts)
