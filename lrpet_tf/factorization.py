@@ -4,11 +4,9 @@ import warnings
 
 import keras
 import numpy as np
-from keras import ops
 
 from lrpet_tf import adapters, decompositions
-from lrpet_tf.adapters import batch_norm
-from lrpet_tf.errors import LowRankError, NonFiniteKernelError, NothingToFactorizeError
+from lrpet_tf.errors import LowRankError, NothingToFactorizeError
 from lrpet_tf.graph import rewrite
 from lrpet_tf.linalg import Chain, Factor, compose
 from lrpet_tf.plan import LayerPlan, Plan, attached, check_plan
@@ -93,16 +91,7 @@ def _own_chain(layer) -> Chain | None:
 
 def _factors(planned: LayerPlan, layers: dict) -> tuple[Chain, float]:
     """Returns the chain of a planned layer, and the share of its norm, as its batch norm scales it, that is cut."""
-    layer = layers[planned.path]
-    adapter = adapters.find(layer)
-    kernel = adapter.to_hwio(ops.convert_to_numpy(adapter.kernel(layer))).astype(np.float64)
-    gain = None
-    if planned.batch_norm is not None:
-        gain = ops.convert_to_numpy(batch_norm.gain(layers[planned.batch_norm])).astype(np.float64)
-    for what, values in (("kernel", kernel), ("batch-norm scale", gain)):
-        if values is not None and not np.all(np.isfinite(values)):
-            raise NonFiniteKernelError(planned.path, what)
-
+    kernel, gain = adapters.read_kernel(planned.path, layers[planned.path], layers.get(planned.batch_norm))
     form = decompositions.get(planned.decomposition)
     if _has_collapsed(kernel, gain, form):
         shapes = form.factor_shapes(kernel.shape, 1)

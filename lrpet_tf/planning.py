@@ -5,13 +5,11 @@ from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
-from keras import ops
 
 from lrpet_tf import adapters, decompositions, ranks
-from lrpet_tf.adapters import batch_norm
 from lrpet_tf.costs import Cost, chain_cost, layer_cost
 from lrpet_tf.decompositions import Decomposition
-from lrpet_tf.errors import BudgetError, NonFiniteKernelError
+from lrpet_tf.errors import BudgetError, NothingToFactorizeError
 from lrpet_tf.graph import BatchNormFinder, read_graph
 from lrpet_tf.linalg import resolve_rank
 from lrpet_tf.plan import LayerPlan, Plan, SkippedLayer
@@ -64,9 +62,15 @@ def check_reachable(model: keras.Model, rank, **options) -> None:
         model: The model.
         rank: As in `make_plan`.
         **options: `decomposition`, `include`, `exclude` and `keep_if_no_gain` of `make_plan`.
+
+    Raises:
+        LowRankError: What `make_plan` raises.
+        NothingToFactorizeError: No layer would become cheaper.
     """
     rule = ranks.get(rank)
-    rule.choose(Planner(model, rule=rule, flat=True, **options).problem)
+    chosen = ranks.as_chosen(rule.choose(Planner(model, rule=rule, flat=True, **options).problem))
+    if all(isinstance(choice, Dense) for choice in chosen.choices.values()):
+        raise NothingToFactorizeError("no layer would become cheaper at any weights")
 
 
 def spectra(model: keras.Model, plan: Plan) -> dict[str, np.ndarray]:
@@ -100,13 +104,7 @@ def _as_choice(choice, problem: Problem, path: str) -> Choice | Dense:
 
 
 def _spectrum(path: str, layer, batch_norm_layer, form: Decomposition) -> np.ndarray:
-    adapter = adapters.find(layer)
-    kernel = adapter.to_hwio(ops.convert_to_numpy(ops.cast(adapter.kernel(layer), "float32")))
-    gain = None if batch_norm_layer is None else ops.convert_to_numpy(batch_norm.gain(batch_norm_layer))
-    for what, values in (("kernel", kernel), ("batch-norm scale", gain)):
-        if values is not None and not np.all(np.isfinite(values)):
-            raise NonFiniteKernelError(path, what)
-    return form.spectrum(kernel, gain)
+    return form.spectrum(*adapters.read_kernel(path, layer, batch_norm_layer))
 
 
 class Planner:
@@ -173,7 +171,7 @@ class Planner:
         """What a rule decides on."""
         free = [path for path, reason in self._reasons.items() if reason is None]
         others = {path: self._dense(path) for path in self._layers if self._reasons[path] is not None}
-        return Problem(self._model, tuple(map(self._candidate, free)), others)
+        return Problem(self._model, self._graph, tuple(map(self._candidate, free)), others)
 
     def _dense(self, path: str) -> Cost:
         layer = self._layers[path]
@@ -249,7 +247,7 @@ class Planner:
             return choice.reason
         form = next(form for form in candidate.forms if form.name == choice.form)
         low, dense = form.cost(choice.rank), candidate.dense
-        if not (self._keep_if_no_gain or choice.weighed or ranks.saves(low, dense)):
+        if not (self._keep_if_no_gain or choice.weighed or ranks.is_cheaper(low, dense)):
             return f"no gain: {megas(low.macs)} multiply-accumulates at rank {choice.rank}, {megas(dense.macs)} dense"
         following = self._following[candidate.path]
         return LayerPlan(

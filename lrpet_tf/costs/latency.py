@@ -11,7 +11,7 @@ import keras
 from lrpet_tf.costs.micro import calls_by_path, entry_key, model_key
 from lrpet_tf.errors import LowRankError
 from lrpet_tf.files import write_atomically
-from lrpet_tf.graph import read_graph
+from lrpet_tf.graph import Graph, read_graph
 from lrpet_tf.report import render
 
 _FORMAT = "lrpet_tf latency table 1"
@@ -49,16 +49,16 @@ class LatencyTable:
         Raises:
             LowRankError: The table was not measured for this model.
         """
-        total = self.model_ms(model)
-        keys = calls_by_path(model)
+        graph = read_graph(model)
+        total, keys = self.model_ms(graph, model.name), calls_by_path(graph)
         for path in plan or ():
             for key in keys[path]:
                 total += self.layer_ms(key, plan[path].decomposition, plan[path].rank) - self.layer_ms(key)
         return total
 
-    def model_ms(self, model: keras.Model) -> float:
-        """Returns the latency of a whole dense model in milliseconds."""
-        return self._find(model_key(read_graph(model)), f"model '{model.name}'")
+    def model_ms(self, graph: Graph, name: str) -> float:
+        """Returns the latency of a whole dense model, given by its graph, in milliseconds; its name is for the message."""
+        return self._find(model_key(graph), f"model '{name}'")
 
     def layer_ms(self, key: str, form: str | None = None, rank: int | None = None) -> float:
         """Returns the latency of a layer in milliseconds, dense or in one form; see `predict` for ranks between the measured.

@@ -14,7 +14,7 @@ from lrpet_tf.adapters import KernelAdapter
 from lrpet_tf.adapters.base import Shape
 from lrpet_tf.decompositions import Decomposition
 from lrpet_tf.errors import LowRankError
-from lrpet_tf.graph import Graph, in_float32, read_graph
+from lrpet_tf.graph import Call, Graph, in_float32
 from lrpet_tf.linalg import Factor
 
 DENSE = "dense"
@@ -41,12 +41,12 @@ class MicroModel:
     form: Decomposition | None
     rank: int | None
 
-    def build(self) -> keras.Model:
-        """Returns the micro-model, with random weights, in float32."""
-        inputs = x = keras.Input(self.input_shape)
+    def build(self, calls: int = 1) -> keras.Model:
+        """Returns the micro-model, with random weights, in float32; called several times, on as many inputs."""
+        inputs = outputs = [keras.Input(self.input_shape) for _ in range(calls)]
         for layer in _stock_layers(self.layer, self.form, self.rank):
-            x = layer(x)
-        return in_float32(keras.Model(inputs, x))
+            outputs = [layer(x) for x in outputs]
+        return in_float32(keras.Model(inputs, outputs) if calls > 1 else keras.Model(*inputs, *outputs))
 
 
 def _stock_layers(layer, form: Decomposition | None, rank: int | None) -> list[keras.layers.Layer]:
@@ -144,10 +144,7 @@ def micro_models(
         LowRankError: The size of a layer's input is unknown.
     """
     forms, seen = tuple(forms), set()
-    for call in graph.calls:
-        adapter = adapters.find(call.layer)
-        if not isinstance(adapter, KernelAdapter) or adapter.why_unsupported(call.layer) is not None:
-            continue
+    for call, adapter in _kernel_calls(graph):
         if None in call.input_shape[1:]:
             raise LowRankError(
                 f"The latency of layer '{call.path}' depends on an unknown size. Received: input shape {call.input_shape}. "
@@ -163,11 +160,17 @@ def micro_models(
                 yield MicroModel(entry, call.layer, tuple(call.input_shape[1:]), form, rank)
 
 
-def calls_by_path(model: keras.Model) -> dict[str, list[str]]:
-    """Returns the layer keys of every call of each layer that can be factorized, by path."""
-    keys: dict[str, list[str]] = {}
-    for call in read_graph(model).calls:
+def _kernel_calls(graph: Graph) -> Iterator[tuple[Call, KernelAdapter]]:
+    """Yields the calls of layers that can be factorized."""
+    for call in graph.calls:
         adapter = adapters.find(call.layer)
         if isinstance(adapter, KernelAdapter) and adapter.why_unsupported(call.layer) is None:
-            keys.setdefault(call.path, []).append(layer_key(call.layer, call.input_shape))
+            yield call, adapter
+
+
+def calls_by_path(graph: Graph) -> dict[str, list[str]]:
+    """Returns the layer keys of every call of each layer that can be factorized, by path."""
+    keys: dict[str, list[str]] = {}
+    for call, _ in _kernel_calls(graph):
+        keys.setdefault(call.path, []).append(layer_key(call.layer, call.input_shape))
     return keys

@@ -51,7 +51,11 @@ def file_bytes(model: keras.Model, quantize: str | None = None) -> int:
 
 
 def chain_structure(
-    layer: keras.layers.Layer, input_shape: tuple[int | None, ...], form: Decomposition, quantize: str | None = None
+    layer: keras.layers.Layer,
+    input_shape: tuple[int | None, ...],
+    form: Decomposition,
+    quantize: str | None = None,
+    calls: int = 1,
 ) -> ChainStructure:
     """Weighs what a chain in the place of a layer adds to a file beside its weights: operators, tensors, names and scales.
 
@@ -60,6 +64,7 @@ def chain_structure(
         input_shape: Shape of its input, without the batch axis.
         form: The decomposition.
         quantize: `None`, `"float16"` or `"int8"`.
+        calls: How often the layer is called: each time has operators of its own, on the same weights.
 
     Returns:
         A line through the bytes at two ranks.
@@ -69,7 +74,7 @@ def chain_structure(
     ranks = [min(rank, full_rank) for rank in _PROBES]
     dense, *chains = (
         file_bytes(micro, quantize) - BYTES_PER_WEIGHT[quantize] * micro.count_params()
-        for micro in (MicroModel("", layer, shape, form if rank else None, rank).build() for rank in (None, *ranks))
+        for micro in (MicroModel("", layer, shape, form if rank else None, rank).build(calls) for rank in (None, *ranks))
     )
     slope = max(0.0, (chains[1] - chains[0]) / (ranks[1] - ranks[0])) if ranks[1] > ranks[0] else 0.0
     return ChainStructure(chains[0] - dense - slope * ranks[0], slope)

@@ -13,7 +13,7 @@ def get(name: str) -> Decomposition:
         ValueError: The name is unknown.
     """
     if name not in DECOMPOSITIONS:
-        raise ValueError(f"`decomposition` must be one of {sorted(DECOMPOSITIONS)}. Received: decomposition={name!r}")
+        raise ValueError(f"`decomposition` must be 'auto' or one of {sorted(DECOMPOSITIONS)}. Received: decomposition={name!r}")
     return DECOMPOSITIONS[name]
 
 
@@ -23,9 +23,7 @@ def choices(name: str) -> tuple[Decomposition, ...]:
     Raises:
         ValueError: The name is unknown.
     """
-    if name != "auto" and name not in DECOMPOSITIONS:
-        raise ValueError(f"`decomposition` must be 'auto' or one of {sorted(DECOMPOSITIONS)}. Received: decomposition={name!r}")
-    return tuple(DECOMPOSITIONS.values()) if name == "auto" else (DECOMPOSITIONS[name],)
+    return tuple(DECOMPOSITIONS.values()) if name == "auto" else (get(name),)
 
 
 __all__ = ["DECOMPOSITIONS", "ChannelDecomposition", "Decomposition", "choices", "get"]

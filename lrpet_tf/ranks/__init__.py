@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lrpet_tf.errors import LowRankError, RankError
 from lrpet_tf.linalg import validate_rank
 from lrpet_tf.ranks.absolute import Absolute
-from lrpet_tf.ranks.base import Candidate, Choice, Chosen, Dense, Form, LayerRule, Problem, RankRule, as_chosen, saves
+from lrpet_tf.ranks.base import Candidate, Choice, Chosen, Dense, Form, LayerRule, Problem, RankRule, as_chosen, is_cheaper
 from lrpet_tf.ranks.budget import Budget, MacsBudget, ParamsBudget
 from lrpet_tf.ranks.declared import Declared
 from lrpet_tf.ranks.energy import Energy
@@ -91,6 +91,6 @@ __all__ = [
     "as_patterns",
     "check_patterns",
     "get",
+    "is_cheaper",
     "matches",
-    "saves",
 ]

@@ -4,7 +4,7 @@ import abc
 import dataclasses
 import functools
 import numbers
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import NamedTuple
 
 import keras
@@ -12,6 +12,7 @@ import numpy as np
 
 from lrpet_tf.costs import Cost
 from lrpet_tf.errors import LowRankError
+from lrpet_tf.graph import Graph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,14 +83,23 @@ class Problem:
     """
 
     model: keras.Model
+    graph: Graph = dataclasses.field(repr=False)
     candidates: tuple[Candidate, ...]
     others: Mapping[str, Cost] = dataclasses.field(default_factory=dict)
     whole: bool = True
+    _found: dict = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, key: Hashable, find: Callable):
+        """Returns what `find` gives, which is asked only the first time that a rule wants it of this model."""
+        if key not in self._found:
+            self._found[key] = find()
+        return self._found[key]
 
     def restrict(self, paths: Collection[str]) -> "Problem":
         """Returns the part of the problem that concerns some layers."""
         candidates = tuple(each for each in self.candidates if each.path in paths)
-        return Problem(self.model, candidates, {path: self.others[path] for path in self.others if path in paths}, whole=False)
+        others = {path: self.others[path] for path in self.others if path in paths}
+        return dataclasses.replace(self, candidates=candidates, others=others, whole=False)
 
 
 class Choice(NamedTuple):
@@ -198,7 +208,7 @@ class LayerRule(RankRule):
         limit = first.cost(choices[0].rank)
         lost = [first.energy_lost[choices[0].rank]]
         for form in others:
-            affordable = [int(r) for r in self.allowed_ranks(form.full_rank) if _at_most(form.cost(int(r)), limit)]
+            affordable = [int(r) for r in self.allowed_ranks(form.full_rank) if not is_cheaper(limit, form.cost(int(r)))]
             if affordable:
                 choices.append(Choice(form.name, affordable[-1]))
                 lost.append(form.energy_lost[affordable[-1]])
@@ -214,13 +224,9 @@ def as_chosen(chosen: Chosen | Mapping[str, int | Choice | Dense]) -> Chosen:
     return chosen if isinstance(chosen, Chosen) else Chosen(chosen)
 
 
-def _at_most(cost: Cost, limit: Cost) -> bool:
-    return cost.params <= limit.params if cost.macs is None or limit.macs is None else cost.macs <= limit.macs
-
-
-def saves(low: Cost, dense: Cost) -> bool:
-    """Returns whether a chain is cheaper than the dense layer.
+def is_cheaper(one: Cost, other: Cost) -> bool:
+    """Returns whether one form of a layer costs less than another.
 
     Where the sizes are unknown, the weights decide: every factor of a chain then works at the same positions.
     """
-    return low.params < dense.params if dense.macs is None or low.macs is None else low.macs < dense.macs
+    return one.params < other.params if one.macs is None or other.macs is None else one.macs < other.macs

@@ -3,13 +3,14 @@
 import abc
 import dataclasses
 import numbers
+from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from lrpet_tf.costs import Cost
 from lrpet_tf.errors import BudgetError, LowRankError
-from lrpet_tf.ranks.base import Candidate, Choice, Chosen, Dense, Problem, RankRule
+from lrpet_tf.ranks.base import Candidate, Choice, Chosen, Dense, Form, Problem, RankRule
 from lrpet_tf.ranks.knapsack import least_cost, minimise_max, minimise_sum
 from lrpet_tf.ranks.quantities import parse_quantity
 from lrpet_tf.report import megas
@@ -119,14 +120,15 @@ class Budget(RankRule):
         share, amount = self.parsed()
         limit = amount if share is None else share * total
         costs, losses = ([np.array([option[field] for option in each], float) for each in options] for field in (1, 2))
-        least = fixed + least_cost(costs)
+        cheapest = least_cost(costs)
+        least = fixed + cheapest
         if least > limit:
             raise BudgetError(
                 repr(self), self.show(limit), self.show(least), self.show(total), least / total, self.show(max(0, fixed))
             )
         picked = []
         if options:
-            solution = CRITERIA[self.criterion](costs, losses, max(limit - fixed, least_cost(costs)))
+            solution = CRITERIA[self.criterion](costs, losses, max(limit - fixed, cheapest))
             picked = [each[j] for each, j in zip(options, solution.options, strict=True)]
         reached = fixed + sum(option.cost for option in picked)
         note = f"{self!r}: {self.show(total)} → {self.show(reached)}, {self.show(limit)} allowed"
@@ -135,6 +137,25 @@ class Budget(RankRule):
             for candidate, each, option in zip(problem.candidates, options, picked, strict=True)
         }
         return Chosen(choices, note)
+
+    def _options(
+        self, candidate: Candidate, dense: float, priced: Callable[[Form], Iterable[tuple[int, float]]]
+    ) -> list[Option]:
+        """Returns the dense form of a layer, and the ranks of each form that `priced` gives with their costs."""
+        chains = [
+            Option(Choice(form.name, rank, weighed=True), cost, float(form.energy_lost[rank]))
+            for form in candidate.forms
+            for rank, cost in priced(form)
+        ]
+        return [Option(None, dense, 0.0), *chains]
+
+    def _cheaper(self, form: Form, dense: float, cost: Callable[[int], float]) -> Iterator[tuple[int, float]]:
+        """Yields the allowed ranks that cost less than the dense form, where the cost rises with the rank."""
+        for rank in map(int, self.allowed_ranks(form.full_rank)):
+            amount = cost(rank)
+            if amount >= dense:
+                return
+            yield rank, amount
 
     def _dense(self, options: list[Option]) -> Dense:
         return Dense(f"left dense by {self!r}" if len(options) > 1 else "no rank is cheaper than its dense form")
@@ -150,18 +171,15 @@ class CostBudget(Budget):
     def weigh(self, problem: Problem) -> Weighed:
         """See `Budget.weigh`; only forms that cost less than the dense layer are options."""
         fixed = sum(self.amount(cost, path) for path, cost in problem.others.items())
-        return Weighed([self._options(candidate) for candidate in problem.candidates], fixed)
+        return Weighed([self._weighed(candidate) for candidate in problem.candidates], fixed)
 
-    def _options(self, candidate: Candidate) -> list[Option]:
+    def _weighed(self, candidate: Candidate) -> list[Option]:
         dense = self.amount(candidate.dense, candidate.path)
-        found = [Option(None, dense, 0.0)]
-        for form in candidate.forms:
-            for rank in map(int, self.allowed_ranks(form.full_rank)):
-                cost = self.amount(form.cost(rank), candidate.path)
-                if cost >= dense:
-                    break
-                found.append(Option(Choice(form.name, rank, weighed=True), cost, float(form.energy_lost[rank])))
-        return found
+
+        def priced(form: Form):
+            return self._cheaper(form, dense, lambda rank: self.amount(form.cost(rank), candidate.path))
+
+        return self._options(candidate, dense, priced)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

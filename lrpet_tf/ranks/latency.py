@@ -1,12 +1,13 @@
 """A budget of measured latency."""
 
 import dataclasses
+import functools
 import numbers
 import os
 
 from lrpet_tf.costs import LatencyTable, calls_by_path, measure_latency
 from lrpet_tf.errors import LowRankError
-from lrpet_tf.ranks.base import Candidate, Choice, Problem
+from lrpet_tf.ranks.base import Candidate, Form, Problem
 from lrpet_tf.ranks.budget import Budget, Limit, Option, Weighed
 
 # A layer counts as faster only if it is faster by more than this share of its dense latency: less is within the noise.
@@ -76,20 +77,23 @@ class LatencyBudget(Budget):
         """Returns what each layer takes in each form; the rest of the model is what its whole takes beyond them."""
         table = self._given_table()
         if table is None:
-            table = measure_latency(problem.model, quantize=self.quantize, threads=self.threads)
-        keys = calls_by_path(problem.model)
-        options = [self._options(candidate, keys[candidate.path], table) for candidate in problem.candidates]
-        rest = table.model_ms(problem.model) - sum(each[0].cost for each in options) if problem.whole else 0.0
+            measure = functools.partial(measure_latency, problem.model, quantize=self.quantize, threads=self.threads)
+            table = problem.once((self.quantize, self.threads), measure)
+        keys = calls_by_path(problem.graph)
+        options = [self._weighed(candidate, keys[candidate.path], table) for candidate in problem.candidates]
+        rest = (
+            table.model_ms(problem.graph, problem.model.name) - sum(each[0].cost for each in options) if problem.whole else 0.0
+        )
         return Weighed(options, rest)
 
-    def _options(self, candidate: Candidate, keys: list[str], table: LatencyTable) -> list[Option]:
+    def _weighed(self, candidate: Candidate, keys: list[str], table: LatencyTable) -> list[Option]:
         dense = sum(table.layer_ms(key) for key in keys)
-        found = [Option(None, dense, 0.0)]
-        for form in candidate.forms:
+
+        def priced(form: Form):
             for rank in table.ranks(keys[0], form.name):
-                if rank > form.full_rank or rank != self.allowed(rank, form.full_rank):
-                    continue
-                taken = sum(table.layer_ms(key, form.name, rank) for key in keys)
-                if taken < (1 - _MARGIN) * dense:
-                    found.append(Option(Choice(form.name, rank, weighed=True), taken, float(form.energy_lost[rank])))
-        return found
+                if rank <= form.full_rank and rank == self.allowed(rank, form.full_rank):
+                    taken = sum(table.layer_ms(key, form.name, rank) for key in keys)
+                    if taken < (1 - _MARGIN) * dense:
+                        yield rank, taken
+
+        return self._options(candidate, dense, priced)

@@ -1,12 +1,12 @@
 """A budget of the size of the file."""
 
 import dataclasses
+import functools
 
 from lrpet_tf import decompositions
 from lrpet_tf.costs import BYTES_PER_WEIGHT, chain_structure, file_bytes
 from lrpet_tf.errors import LowRankError
-from lrpet_tf.graph import read_graph
-from lrpet_tf.ranks.base import Candidate, Choice, Problem
+from lrpet_tf.ranks.base import Candidate, Form, Problem
 from lrpet_tf.ranks.budget import Budget, Option, Weighed
 from lrpet_tf.report import Progress, kilobytes
 
@@ -46,30 +46,31 @@ class SizeBudget(Budget):
 
     def weigh(self, problem: Problem) -> Weighed:
         """Returns the bytes of each layer in each form; the rest of the file is what it holds beyond the dense layers."""
-        shapes = {}
-        for call in read_graph(problem.model).calls:
-            shapes.setdefault(call.path, call.input_shape[1:])
-        first = {(type(each.layer), form.name): each for each in problem.candidates for form in each.forms}
-        with Progress("Weighing files", len(first) + problem.whole) as progress:
+        calls = {each.path: len(problem.graph.calls_of(each.layer)) for each in problem.candidates}
+        firsts = {(type(each.layer), form.name, calls[each.path]): each for each in problem.candidates for form in each.forms}
+        with Progress("Weighing files", len(firsts) + problem.whole) as progress:
             structures = {}
-            for (kind, form), each in first.items():
-                decomposition = decompositions.get(form)
-                structures[kind, form] = chain_structure(each.layer, shapes[each.path], decomposition, self.quantize)
+            for key, each in firsts.items():
+                shape = problem.graph.calls_of(each.layer)[0].input_shape[1:]
+                weigh = functools.partial(chain_structure, each.layer, shape, decompositions.get(key[1]), self.quantize, key[2])
+                structures[key] = problem.once((key, self.quantize), weigh)
                 progress.advance()
-            options = [self._options(candidate, structures) for candidate in problem.candidates]
+            options = [self._weighed(candidate, calls[candidate.path], structures) for candidate in problem.candidates]
             if not problem.whole:
                 return Weighed(options, sum(BYTES_PER_WEIGHT[self.quantize] * cost.params for cost in problem.others.values()))
-            return Weighed(options, file_bytes(problem.model, self.quantize) - sum(each[0].cost for each in options))
+            whole = problem.once(("file", self.quantize), lambda: file_bytes(problem.model, self.quantize))
+            return Weighed(options, whole - sum(each[0].cost for each in options))
 
-    def _options(self, candidate: Candidate, structures: dict) -> list[Option]:
+    def _weighed(self, candidate: Candidate, calls: int, structures: dict) -> list[Option]:
         width = BYTES_PER_WEIGHT[self.quantize]
         dense = width * candidate.dense.params
-        found = [Option(None, dense, 0.0)]
-        for form in candidate.forms:
-            beside = structures[type(candidate.layer), form.name]
-            for rank in map(int, self.allowed_ranks(form.full_rank)):
-                size = width * form.cost(rank).params + beside.bytes + beside.bytes_per_rank * rank
-                if size >= dense:
-                    break
-                found.append(Option(Choice(form.name, rank, weighed=True), size, float(form.energy_lost[rank])))
-        return found
+
+        def priced(form: Form):
+            beside = structures[type(candidate.layer), form.name, calls]
+
+            def size(rank: int) -> float:
+                return width * form.cost(rank).params + beside.bytes + beside.bytes_per_rank * rank
+
+            return self._cheaper(form, dense, size)
+
+        return self._options(candidate, dense, priced)

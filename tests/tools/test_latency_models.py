@@ -13,6 +13,7 @@ from keras import layers
 
 import lrpet_tf as lrpet
 from lrpet_tf.costs import calls_by_path
+from lrpet_tf.graph import read_graph
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "tools" / "latency_models.py"
 _spec = importlib.util.spec_from_file_location("latency_models", SCRIPT)
@@ -78,7 +79,7 @@ def test_from_the_models_to_the_plan(tmp_path):
 
     table = latency_models.read(folder, "a phone")
     assert (table.device, table.threads, table.quantize) == ("a phone", 2, None)
-    (key,) = calls_by_path(model)["conv"]
+    (key,) = calls_by_path(read_graph(model))["conv"]
     assert table.layer_ms(key) == 0.1
     assert table.layer_ms(key, "channel", 16) == 0.04
     table.save(tmp_path / "phone.json")

@@ -241,6 +241,19 @@ def test_a_model_that_would_not_gain():
         _fit(_model(), lrpet.LRPETCallback(1.0))
 
 
+def test_a_budget_with_nothing_to_spend_it_on_is_told_before_the_warm_up():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.GlobalAveragePooling2D()(layers.DepthwiseConv2D(3, name="depthwise")(inputs))
+    model = keras.Model(inputs, x)
+    model.compile("sgd", "mse")
+    data = np.zeros((8, 8, 8, 3), "float32"), np.zeros((8, 3), "float32")
+    epochs = []
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(epoch))
+    with pytest.raises(errors.NothingToFactorizeError, match="at any weights"):
+        model.fit(*data, epochs=4, verbose=0, callbacks=[lrpet.LRPETCallback(lrpet.MacsBudget(1.0)), watch])
+    assert not epochs
+
+
 @pytest.mark.parametrize(("options", "message"), [
     ({"every": 0}, "`every`.*every=0"), ({"every": "step"}, "`every`.*'step'"), ({"every": 1.5}, "`every`.*1.5"),
     ({"start_epoch": -1}, "`start_epoch`"), ({"energy": "all"}, "`energy`"), ({"tail": 2.0}, "`tail`"),
