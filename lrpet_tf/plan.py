@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 
 import keras
 
-from lrpet_tf import adapters, decompositions
+from lrpet_tf import decompositions
+from lrpet_tf.adapters import Adapter, KernelAdapter, find
 from lrpet_tf.adapters.batch_norm import is_batch_norm
 from lrpet_tf.errors import LowRankError, PlanMismatchError, require
 from lrpet_tf.files import write_atomically
@@ -31,7 +32,8 @@ class LayerPlan:
     Attributes:
         path: Path of the layer.
         layer_type: Name of its class.
-        kernel_shape: Shape of its kernel, `(kh, kw, in, out)`.
+        kernel_shape: Shape of its kernel, `(*spatial sizes, in, out)`: `(kh, kw, in, out)` for images, `(1, 1, in, out)` for a
+            matrix; of a grouped one, the input channels of a group.
         decomposition: Name of the decomposition.
         rank: Rank to train and factorize to.
         full_rank: Full rank of the kernel.
@@ -47,7 +49,7 @@ class LayerPlan:
 
     path: str
     layer_type: str
-    kernel_shape: tuple[int, int, int, int]
+    kernel_shape: tuple[int, ...]
     decomposition: str
     rank: int
     full_rank: int
@@ -97,11 +99,13 @@ class Plan(Mapping[str, LayerPlan]):
         layers: The layers to factorize, in the order of the graph.
         skipped: The other layers that hold matrices of weights.
         note: What the rule has reached, in words.
+        adapters: The adapters of layers of your own that it was made with; they are not saved with it.
     """
 
     layers: tuple[LayerPlan, ...]
     skipped: tuple[SkippedLayer, ...]
     note: str = ""
+    adapters: Mapping[type, Adapter] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def __getitem__(self, path: str) -> LayerPlan:
         """Returns what is planned for a layer."""
@@ -166,7 +170,8 @@ class Plan(Mapping[str, LayerPlan]):
 
     def to_json(self) -> str:
         """Returns the plan as JSON; `Plan.from_json` reads it."""
-        return json.dumps({"format": _FORMAT, **dataclasses.asdict(self)}, indent=1)
+        content = {name: [dataclasses.asdict(layer) for layer in getattr(self, name)] for name in ("layers", "skipped")}
+        return json.dumps({"format": _FORMAT, **content, "note": self.note}, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> "Plan":
@@ -223,16 +228,16 @@ class Plan(Mapping[str, LayerPlan]):
             RankError: A rank is above the full rank of its layer.
             UnsupportedModelError: The graph of the model cannot be read.
         """
-        layers = read_graph(model).layers()
+        layers = read_graph(model, self.adapters).layers()
         for planned in self.layers:
             layer = layers.get(planned.path)
-            adapter = adapters.find(layer) if layer is not None else None
-            if not isinstance(adapter, adapters.KernelAdapter):
+            adapter = find(layer, self.adapters) if layer is not None else None
+            if not isinstance(adapter, KernelAdapter):
                 raise PlanMismatchError(model.name, planned.path, f"no layer of type {planned.layer_type}")
             if adapter.hwio_shape(layer) != planned.kernel_shape:
                 why = f"a kernel of shape {adapter.hwio_shape(layer)}, where the plan has {planned.kernel_shape},"
                 raise PlanMismatchError(model.name, planned.path, why)
-            full_rank = decompositions.get(planned.decomposition).max_rank(planned.kernel_shape)
+            full_rank = decompositions.get(planned.decomposition).max_rank(planned.kernel_shape, adapter.groups(layer))
             resolve_rank(planned.rank, full_rank, planned.path)
             if planned.batch_norm is not None and not is_batch_norm(layers.get(planned.batch_norm)):
                 raise PlanMismatchError(model.name, planned.batch_norm, f"no batch norm for '{planned.path}'")

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
-from lrpet_tf import adapters, decompositions, ranks
+from lrpet_tf import adapters as table
+from lrpet_tf import decompositions, ranks
+from lrpet_tf.adapters import Adapter, KernelAdapter
 from lrpet_tf.costs import Cost, chain_cost, layer_cost
 from lrpet_tf.decompositions import Decomposition
 from lrpet_tf.errors import BudgetError, NothingToFactorizeError
@@ -25,20 +27,24 @@ def make_plan(
     include: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] | None = None,
     keep_if_no_gain: bool = False,
+    adapters: Mapping[type, Adapter] | None = None,
 ) -> Plan:
     """Decides what becomes of each layer of a model.
 
     Args:
-        model: A built Functional or Sequential model; models nested in it are entered. It is not changed.
+        model: A built model: Functional, Sequential, or subclassed. Models and layers in it are entered. It is not changed.
         rank: A share of each layer's full rank as a float in (0, 1], a rank as an int, a rule such as `Energy(0.95)`,
             `MacsBudget(0.5)` or `LatencyBudget(0.7)`, or a dict of layer-path patterns to any of these, of which the first
             that matches counts. `None` takes the ranks declared by `LRPETConv2D` and `LRPETDense` layers. A text is read as
             what it would be in Python: `"MacsBudget(0.5)"`.
-        decomposition: `"channel"`, or `"auto"` to choose the form layer by layer as well.
+        decomposition: `"channel"`, `"input_channel"`, `"spatial"` or `"tucker2"`, or `"auto"` to choose the form layer by layer
+            as well, at equal cost by the energy kept.
         include: Patterns of the layers to plan; all by default. A pattern is a regular expression that must match a whole
             layer path.
         exclude: Patterns of layers to leave as they are.
-        keep_if_no_gain: Whether to factorize layers that would not save multiply-accumulates at their rank.
+        keep_if_no_gain: Whether to factorize layers that would not save multiply-accumulates at their rank; for an Embedding,
+            which has none, it is weights that count.
+        adapters: Adapters of layers of your own that hold a kernel, by class: see docs/adapters.md.
 
     Returns:
         The plan.
@@ -47,12 +53,12 @@ def make_plan(
         RankError: A rank is out of range; the message names the layer where the layer sets the limit.
         BudgetError: A budget cannot be reached; the message states the least that can be.
         PatternError: A pattern matches no layer, or none that can be factorized.
-        UnsupportedModelError: The model is of another kind, or not built.
-        LowRankError: `rank` is `None` and no layer declares one.
+        UnsupportedModelError: The model is not built, or its code cannot be run on symbols.
+        LowRankError: `rank` is `None` and no layer declares one, or `adapters` is no table of adapters.
     """
     rule = ranks.get(rank)
     options = {"decomposition": decomposition, "include": include, "exclude": exclude, "keep_if_no_gain": keep_if_no_gain}
-    return Planner(model, rule=rule, **options).plan(rule)
+    return Planner(model, rule=rule, adapters=adapters, **options).plan(rule)
 
 
 def check_reachable(model: keras.Model, rank, **options) -> None:
@@ -61,7 +67,7 @@ def check_reachable(model: keras.Model, rank, **options) -> None:
     Args:
         model: The model.
         rank: As in `make_plan`.
-        **options: `decomposition`, `include`, `exclude` and `keep_if_no_gain` of `make_plan`.
+        **options: The options of `make_plan`.
 
     Raises:
         LowRankError: What `make_plan` raises.
@@ -92,7 +98,7 @@ def spectra(model: keras.Model, plan: Plan) -> dict[str, np.ndarray]:
     for planned in track(plan.layers, "Reading kernels"):
         scale = None if planned.batch_norm is None else layers[planned.batch_norm]
         form = decompositions.get(planned.decomposition)
-        found[planned.path] = _spectrum(planned.path, layers[planned.path], scale, form)
+        found[planned.path] = _spectrum(planned.path, layers[planned.path], scale, form, plan.adapters)
     return found
 
 
@@ -103,8 +109,9 @@ def _as_choice(choice, problem: Problem, path: str) -> Choice | Dense:
     return Choice(form.name, resolve_rank(int(choice), form.full_rank, path))
 
 
-def _spectrum(path: str, layer, batch_norm_layer, form: Decomposition) -> np.ndarray:
-    return form.spectrum(*adapters.read_kernel(path, layer, batch_norm_layer))
+def _spectrum(path: str, layer, batch_norm_layer, form: Decomposition, extra: Mapping[type, Adapter]) -> np.ndarray:
+    kernel, gain = table.read_kernel(path, layer, batch_norm_layer, extra)
+    return form.spectrum(kernel, gain, groups=table.find(layer, extra).groups(layer))
 
 
 class Planner:
@@ -117,6 +124,7 @@ class Planner:
         include: See `make_plan`.
         exclude: See `make_plan`.
         keep_if_no_gain: See `make_plan`.
+        adapters: See `make_plan`.
         flat: Whether to take all spectra as flat instead of reading them: enough to tell what is possible at all.
 
     Raises:
@@ -133,22 +141,49 @@ class Planner:
         include: str | Sequence[str] | None = None,
         exclude: str | Sequence[str] | None = None,
         keep_if_no_gain: bool = False,
+        adapters: Mapping[type, Adapter] | None = None,
         flat: bool = False,
     ):
+        self._extra = table.check_adapters(adapters)
         self._keep_if_no_gain = keep_if_no_gain
         self._model, self._flat = model, flat
-        self._forms = decompositions.choices(decomposition)
-        self._graph = read_graph(model)
+        decompositions.choices(decomposition)  # a bad name is told at once
+        self._decomposition = decomposition
+        self._graph = read_graph(model, self._extra)
         self._all = self._graph.layers()
-        self._layers = {path: layer for path, layer in self._all.items() if _concerns(layer)}
-        self._reasons = {path: adapters.why_unsupported(layer) for path, layer in self._layers.items()}
+        self._layers = {path: layer for path, layer in self._all.items() if self._concerns(layer) or path in self._graph.unseen}
+        self._ties = table.ties(self._all)
+        self._reasons = {path: self._why_unsupported(path) for path in self._layers}
         finder = BatchNormFinder(self._graph)
         self._following = {
-            path: finder.find(layer, adapters.find(layer))
+            path: finder.find(layer, self._adapter(layer))
             for path, layer in self._layers.items()
             if self._reasons[path] is None
         }
         self._select(rule, include, exclude)
+
+    def _adapter(self, layer) -> KernelAdapter:
+        return table.find(layer, self._extra)
+
+    def _concerns(self, layer) -> bool:
+        """Returns whether a layer is listed in a plan: it is of a family that we know, or holds a matrix of weights."""
+        return self._adapter(layer) is not None or table.holds_matrix(layer)
+
+    def _why_unsupported(self, path: str) -> str | None:
+        """Returns why a layer cannot be factorized, or not where it stands, or `None` where it can."""
+        if path in self._graph.unseen:
+            return f"what is inside could not be read ({self._graph.unseen[path]})"
+        layer = self._layers[path]
+        reason = table.why_unsupported(layer, self._extra)
+        if reason is None and path in self._ties:
+            reason = f"its weights are tied to those of {', '.join(map(repr, self._ties[path]))}"
+        places = {tuple(map(id, call.within)): call.within for call in self._graph.calls_of(layer)}
+        if reason is None and len(places) > 1:
+            reason = "it is shared between layers that are made of layers"
+        if reason is None:
+            (within,) = places.values()
+            reason = table.why_not_inside(layer, within, self._adapter(layer))
+        return reason
 
     def _select(self, rule: RankRule | None, include, exclude) -> None:
         """Leaves out what the user's patterns leave out."""
@@ -175,28 +210,50 @@ class Planner:
 
     def _dense(self, path: str) -> Cost:
         layer = self._layers[path]
-        counted = adapters.find_counted(layer)
+        counted = table.find_counted(layer, self._extra)
         return Cost(0, 0) if counted is None else layer_cost(layer, counted, self._graph.calls_of(layer))
 
     def _candidate(self, path: str) -> Candidate:
         layer = self._layers[path]
-        forms = tuple(self._form(path, form) for form in self._forms)
-        return Candidate(path, layer, self._dense(path), forms, adapters.find(layer).declared_rank(layer))
+        adapter = self._adapter(layer)
+        choices = decompositions.choices(self._decomposition, adapter.hwio_shape(layer))
+        forms = tuple(self._form(path, form) for form in choices)
+        return Candidate(path, layer, self._dense(path), forms, adapter.declared_rank(layer))
 
     def _form(self, path: str, form: Decomposition) -> Form:
         layer = self._layers[path]
-        adapter = adapters.find(layer)
-        shape, calls = adapter.hwio_shape(layer), self._graph.calls_of(layer)
-        full_rank = form.max_rank(shape)
+        adapter, calls = self._adapter(layer), self._graph.calls_of(layer)
+        shape, groups = adapter.hwio_shape(layer), adapter.groups(layer)
+        full_rank = form.max_rank(shape, groups)
 
         def read_spectrum() -> np.ndarray:
-            return np.ones(full_rank) if self._flat else _spectrum(path, layer, self._batch_norm(path), form)
+            return np.ones(full_rank) if self._flat else _spectrum(path, layer, self._batch_norm(path), form, self._extra)
 
         @functools.cache
         def cost(rank: int) -> Cost:
-            return chain_cost(layer, adapter, calls, form.factor_shapes(shape, rank))
+            shapes = form.factor_shapes(shape, rank, groups)
+            return chain_cost(layer, adapter, calls, shapes, self._extra_params(layer, shapes))
 
         return Form(form.name, full_rank, cost, read_spectrum)
+
+    def _extra_params(self, layer, shapes) -> int:
+        (within, *_) = (call.within for call in self._graph.calls_of(layer))
+        composite = table.find_composite(within[0]) if len(within) == 1 else None
+        return 0 if composite is None else composite.extra_params(within[0], layer, shapes)
+
+    def _linked(self, chosen: dict[str, Choice | Dense]) -> dict[str, Choice | Dense]:
+        """Returns what was chosen, with the least of the ranks where ranks must be equal."""
+        paths = {id(layer): path for path, layer in self._all.items()}
+        for layer in self._all.values():
+            parts = [paths[id(part)] for part in table.linked(layer)]
+            choices = [chosen.get(path) for path in parts]
+            dense = [choice for choice in choices if not isinstance(choice, Choice)]
+            if parts and dense:
+                why = Dense(f"its rank is that of {' and '.join(map(repr, parts))}, not all of which have one")
+                chosen |= {path: why for path, choice in zip(parts, choices, strict=True) if isinstance(choice, Choice)}
+            elif parts:
+                chosen |= dict.fromkeys(parts, min(choices, key=lambda choice: choice.rank))
+        return chosen
 
     def _batch_norm(self, path: str):
         found = self._following[path].batch_norm
@@ -227,6 +284,7 @@ class Planner:
             self.read_spectra()
         made = ranks.as_chosen(rule.choose(self.problem))
         chosen = {path: _as_choice(choice, self.problem, path) for path, choice in made.choices.items()}
+        chosen = self._linked(chosen)
         candidates = {candidate.path: candidate for candidate in self.problem.candidates}
         planned, skipped = [], []
         for path, layer in self._layers.items():
@@ -240,7 +298,7 @@ class Planner:
                 reason = found
             dense = self._dense(path)
             skipped.append(SkippedLayer(path, type(layer).__name__, reason, dense.macs, dense.params))
-        return Plan(tuple(planned), tuple(skipped), made.note)
+        return Plan(tuple(planned), tuple(skipped), made.note, self._extra)
 
     def _decide(self, candidate: Candidate, choice: Choice | Dense) -> LayerPlan | str:
         if isinstance(choice, Dense):
@@ -253,7 +311,7 @@ class Planner:
         return LayerPlan(
             path=candidate.path,
             layer_type=type(candidate.layer).__name__,
-            kernel_shape=adapters.find(candidate.layer).hwio_shape(candidate.layer),
+            kernel_shape=self._adapter(candidate.layer).hwio_shape(candidate.layer),
             decomposition=form.name,
             rank=choice.rank,
             full_rank=form.full_rank,
@@ -265,8 +323,3 @@ class Planner:
             low_rank_params=low.params,
             energy_kept=float(1 - form.energy_lost[choice.rank]) if form.was_read else None,
         )
-
-
-def _concerns(layer) -> bool:
-    """Returns whether a layer is listed in a plan: it is of a family that we know, or holds a matrix of weights."""
-    return adapters.find(layer) is not None or adapters.holds_matrix(layer)

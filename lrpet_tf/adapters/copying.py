@@ -5,6 +5,8 @@ import tempfile
 import keras
 from keras import layers, ops
 
+from lrpet_tf.errors import LowRankError
+
 
 def copy_operation(operation: keras.Operation, config: dict | None = None) -> keras.Operation:
     """Returns an unbuilt copy of a layer or operation that shares no state with it.
@@ -16,12 +18,41 @@ def copy_operation(operation: keras.Operation, config: dict | None = None) -> ke
         operation: The layer or operation.
         config: A configuration to use instead of its own.
     """
-    config = operation.get_config() if config is None else config
+    if config is None and _tells_arguments_alone(operation):
+        return _construct(operation)
+    try:
+        config = operation.get_config() if config is None else config
+    except NotImplementedError as error:
+        raise LowRankError(
+            f"{type(operation).__name__} '{operation.name}' cannot be copied: {error} Give the class a get_config that returns "
+            "the arguments of its __init__."
+        ) from error
     if type(operation) is layers.Lambda:
         return _copy_lambda(operation, config)
-    functions = {value.__name__: value for value in vars(operation).values() if callable(value) and hasattr(value, "__name__")}
-    with keras.utils.custom_object_scope(functions):
+    with keras.utils.custom_object_scope(_known_objects(operation)):
         return type(operation).from_config(config)
+
+
+def _known_objects(operation) -> dict:
+    """Returns the functions that a layer holds, and the classes of the layers in it, so that none needs to be registered."""
+    functions = {value.__name__: value for value in vars(operation).values() if callable(value) and hasattr(value, "__name__")}
+    inside = operation._flatten_layers() if isinstance(operation, layers.Layer) else ()
+    return {type(each).__name__: type(each) for each in inside if not type(each).__module__.startswith("keras.")} | functions
+
+
+def _tells_arguments_alone(operation) -> bool:
+    """Returns whether the configuration of a layer of the user's own is nothing but the arguments of its constructor."""
+    kind, base = type(operation), keras.Model if isinstance(operation, keras.Model) else layers.Layer
+    ours = kind.__module__.startswith("keras.") or not isinstance(operation, layers.Layer)
+    return not ours and kind.get_config is base.get_config and getattr(operation, "_auto_config", None) is not None
+
+
+def _construct(operation: layers.Layer) -> layers.Layer:
+    """Makes a layer anew from the arguments that Keras has noted: its class need not take a name or a dtype."""
+    copy = type(operation)(**operation._auto_config.config)
+    copy.name = operation.name
+    copy.dtype_policy = operation.dtype_policy
+    return copy
 
 
 def _copy_lambda(layer: layers.Lambda, config: dict) -> layers.Lambda:
@@ -38,10 +69,16 @@ def carry_state(source: keras.layers.Layer, copy: keras.layers.Layer) -> None:
         source: A built layer.
         copy: A built copy of it.
     """
+    if [tuple(v.shape) for v in source.variables] != [tuple(v.shape) for v in copy.variables]:
+        raise LowRankError(
+            f"A copy of {type(source).__name__} '{source.name}', made from its configuration, has other weights than the layer "
+            "itself. Let get_config return all that its weights depend on, and let it make them in __init__ or build."
+        )
     for variable, target in zip(source.variables, copy.variables, strict=True):
         # A true copy: JAX gives the buffers of a model away when it trains or predicts.
         target.assign(ops.copy(variable))
     for original, twin in zip(source._flatten_layers(), copy._flatten_layers(), strict=True):
+        twin.name = original.name  # layers inside may have been named automatically
         if _is_overridden(twin, "save_assets"):
             with tempfile.TemporaryDirectory() as folder:
                 original.save_assets(folder)

@@ -2,10 +2,10 @@
 
 from keras import ops
 
-from lrpet_tf.adapters.base import Shape, product
-from lrpet_tf.adapters.conv2d import Conv2DAdapter
+from lrpet_tf.adapters.base import Shape
+from lrpet_tf.adapters.conv import ConvAdapter
 from lrpet_tf.adapters.dense import DenseAdapter
-from lrpet_tf.linalg import Chain, Factor
+from lrpet_tf.linalg import Chain, Factor, shapes_of, whole
 
 
 class _DeclaredRank:
@@ -17,10 +17,10 @@ class _DeclaredRank:
 
     def own_chain(self, layer) -> Chain:
         """Returns the dense kernel as a chain of one."""
-        return (Factor(self.to_hwio(ops.convert_to_numpy(layer.kernel)), (0, 1)),)
+        return (Factor(ops.convert_to_numpy(self.read(layer)), whole(self.hwio_shape(layer))[0].spatial_axes),)
 
 
-class _FactorChain:
+class _LowRank:
     """A chain of factors: of low rank by construction, so there is nothing to project."""
 
     def why_unsupported(self, layer) -> str:
@@ -32,12 +32,11 @@ class _FactorChain:
         return layer.chain()
 
     def macs(self, layer, input_shape: Shape, output_shape: Shape) -> int | None:
-        """Returns the sum over the factors, all of which work at the output positions."""
-        positions = product(self.spatial_sizes(layer, output_shape))
-        return None if positions is None else positions * sum(factor.kernel.size for factor in layer.chain())
+        """Returns those of the factors."""
+        return self.chain_macs(layer, shapes_of(layer.chain()), input_shape, output_shape)
 
 
-class LRPETConv2DAdapter(_DeclaredRank, Conv2DAdapter):
+class LRPETConv2DAdapter(_DeclaredRank, ConvAdapter):
     """LRPETConv2D."""
 
 
@@ -45,9 +44,9 @@ class LRPETDenseAdapter(_DeclaredRank, DenseAdapter):
     """LRPETDense."""
 
 
-class LowRankConv2DAdapter(_FactorChain, Conv2DAdapter):
+class LowRankConv2DAdapter(_LowRank, ConvAdapter):
     """LowRankConv2D."""
 
 
-class LowRankDenseAdapter(_FactorChain, DenseAdapter):
+class LowRankDenseAdapter(_LowRank, DenseAdapter):
     """LowRankDense."""

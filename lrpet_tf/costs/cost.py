@@ -7,7 +7,7 @@ from typing import NamedTuple
 import keras
 
 from lrpet_tf.adapters import KernelAdapter
-from lrpet_tf.adapters.base import Adapter, Shape, product
+from lrpet_tf.adapters.base import Adapter, product
 from lrpet_tf.graph import Call
 from lrpet_tf.linalg import FactorShape
 
@@ -34,24 +34,17 @@ def layer_cost(layer: keras.layers.Layer, adapter: Adapter, calls: Sequence[Call
     Returns:
         The multiply-accumulates of all calls for one sample, and the number of weights.
     """
-    macs = [adapter.macs(layer, call.input_shape, call.output_shape) for call in calls]
+    macs = [product((call.times, adapter.macs(layer, call.input_shape, call.output_shape))) for call in calls]
     return Cost(_total(macs), adapter.params(layer))
 
 
-def _chain_macs(shapes: Sequence[FactorShape], inputs: Shape, outputs: Shape) -> int | None:
-    sizes = list(inputs)
-    total = 0
-    for factor in shapes:
-        for axis in factor.spatial_axes:
-            sizes[axis] = outputs[axis]
-        positions = product(tuple(sizes))
-        if positions is None:
-            return None
-        total += positions * math.prod(factor.shape)
-    return total
-
-
-def chain_cost(layer: keras.layers.Layer, adapter: KernelAdapter, calls: Sequence[Call], shapes: Sequence[FactorShape]) -> Cost:
+def chain_cost(
+    layer: keras.layers.Layer,
+    adapter: KernelAdapter,
+    calls: Sequence[Call],
+    shapes: Sequence[FactorShape],
+    extra_params: int = 0,
+) -> Cost:
     """Returns the cost of a layer once its kernel is a chain.
 
     Args:
@@ -59,13 +52,15 @@ def chain_cost(layer: keras.layers.Layer, adapter: KernelAdapter, calls: Sequenc
         adapter: Its adapter.
         calls: Every call of the layer.
         shapes: The factors of the chain.
+        extra_params: Weights that the chain needs beside its factors.
 
     Returns:
         The multiply-accumulates of all calls for one sample, and the number of weights.
     """
-    macs = [
-        _chain_macs(shapes, adapter.spatial_sizes(layer, call.input_shape), adapter.spatial_sizes(layer, call.output_shape))
-        for call in calls
-    ]
+    macs = []
+    for call in calls:
+        where = layer, call.input_shape, call.output_shape
+        one = _total([adapter.chain_macs(layer, shapes, *where[1:]), adapter.other_macs(*where)])
+        macs.append(product((call.times, one)))
     kernels = sum(math.prod(factor.shape) for factor in shapes)
-    return Cost(_total(macs), adapter.params(layer) - math.prod(adapter.kernel(layer).shape) + kernels)
+    return Cost(_total(macs), adapter.params(layer) - math.prod(adapter.hwio_shape(layer)) + kernels + extra_params)

@@ -30,7 +30,7 @@ def count_macs(model: keras.Model) -> int:
         adapter = adapters.find_counted(call.layer)
         if adapter is None:
             continue
-        macs = adapter.macs(call.layer, call.input_shape, call.output_shape)
+        macs = layer_cost(call.layer, adapter, (call,)).macs
         if macs is None:
             raise LowRankError(
                 f"The multiply-accumulates of layer '{call.path}' depend on an unknown size. Received: input shape "

@@ -52,7 +52,7 @@ class LatencyTable:
         graph = read_graph(model)
         total, keys = self.model_ms(graph, model.name), calls_by_path(graph)
         for path in plan or ():
-            for key in keys[path]:
+            for key in keys.get(path, ()):
                 total += self.layer_ms(key, plan[path].decomposition, plan[path].rank) - self.layer_ms(key)
         return total
 

@@ -15,7 +15,7 @@ from lrpet_tf.adapters.base import Shape
 from lrpet_tf.decompositions import Decomposition
 from lrpet_tf.errors import LowRankError
 from lrpet_tf.graph import Call, Graph, in_float32
-from lrpet_tf.linalg import Factor
+from lrpet_tf.linalg import Factor, KernelShape, whole
 
 DENSE = "dense"
 MODEL = "model-"
@@ -52,7 +52,7 @@ class MicroModel:
 def _stock_layers(layer, form: Decomposition | None, rank: int | None) -> list[keras.layers.Layer]:
     adapter = adapters.find(layer)
     shape = adapter.hwio_shape(layer)
-    shapes = [(shape, (0, 1))] if form is None else form.factor_shapes(shape, rank)
+    shapes = whole(shape) if form is None else form.factor_shapes(shape, rank, adapter.groups(layer))
     chain = tuple(Factor(np.broadcast_to(np.float32(0), factor), axes) for factor, axes in shapes)
     return [stock for stock, _ in adapter.stock_chain(layer, chain)]
 
@@ -112,16 +112,16 @@ def _kernels(layer) -> list[tuple[int, ...]]:
     return [tuple(weight.shape) for weight in getattr(layer, "weights", ())]
 
 
-def ranks_that_matter(form: Decomposition, shape: tuple[int, int, int, int]) -> list[int]:
+def ranks_that_matter(form: Decomposition, shape: KernelShape, groups: int = 1) -> list[int]:
     """Returns the ranks to time: those at which a chain has fewer weights than the kernel, in steps that hardware knows.
 
     The steps are 4 for narrow layers, 8 for others, and a larger power of two where that would give more than 16 ranks.
     """
 
     def pays(rank: int) -> bool:
-        return sum(math.prod(factor.shape) for factor in form.factor_shapes(shape, rank)) < math.prod(shape)
+        return sum(math.prod(factor.shape) for factor in form.factor_shapes(shape, rank, groups)) < math.prod(shape)
 
-    limit = max((rank for rank in range(1, form.max_rank(shape) + 1) if pays(rank)), default=0)
+    limit = max((rank for rank in range(1, form.max_rank(shape, groups) + 1) if pays(rank)), default=0)
     step = 4 if limit <= 32 else 8
     while limit / step > 16:
         step *= 2
@@ -150,8 +150,9 @@ def micro_models(
                 f"The latency of layer '{call.path}' depends on an unknown size. Received: input shape {call.input_shape}. "
                 "Build the model on a keras.Input of fixed height and width to measure it."
             )
-        key, shape = layer_key(call.layer, call.input_shape), adapter.hwio_shape(call.layer)
-        wanted = [(None, None)] + [(form, rank) for form in forms for rank in ranks_that_matter(form, shape)]
+        key, shape, groups = layer_key(call.layer, call.input_shape), adapter.hwio_shape(call.layer), adapter.groups(call.layer)
+        distinct = [form for form in forms if form.is_distinct(shape)]
+        wanted = [(None, None)] + [(form, rank) for form in distinct for rank in ranks_that_matter(form, shape, groups)]
         wanted += [(decompositions.get(name), rank) for name, rank in (extra or {}).get(call.path, ())]
         for form, rank in wanted:
             entry = entry_key(key, form and form.name, rank)
@@ -161,10 +162,10 @@ def micro_models(
 
 
 def _kernel_calls(graph: Graph) -> Iterator[tuple[Call, KernelAdapter]]:
-    """Yields the calls of layers that can be factorized."""
+    """Yields the calls of layers that can be factorized, and that are calls of the graph itself."""
     for call in graph.calls:
         adapter = adapters.find(call.layer)
-        if isinstance(adapter, KernelAdapter) and adapter.why_unsupported(call.layer) is None:
+        if isinstance(adapter, KernelAdapter) and adapter.why_unsupported(call.layer) is None and not call.within:
             yield call, adapter
 
 

@@ -70,7 +70,7 @@ def chain_structure(
         A line through the bytes at two ranks.
     """
     shape = tuple(size or 8 for size in input_shape)
-    full_rank = form.max_rank(adapters.find(layer).hwio_shape(layer))
+    full_rank = form.max_rank(adapters.find(layer).hwio_shape(layer), adapters.find(layer).groups(layer))
     ranks = [min(rank, full_rank) for rank in _PROBES]
     dense, *chains = (
         file_bytes(micro, quantize) - BYTES_PER_WEIGHT[quantize] * micro.count_params()

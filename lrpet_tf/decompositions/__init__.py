@@ -2,8 +2,15 @@
 
 from lrpet_tf.decompositions.base import Decomposition
 from lrpet_tf.decompositions.channel import ChannelDecomposition
+from lrpet_tf.decompositions.input_channel import InputChannelDecomposition
+from lrpet_tf.decompositions.spatial import SpatialDecomposition
+from lrpet_tf.decompositions.tucker2 import Tucker2Decomposition
+from lrpet_tf.linalg import KernelShape
 
-DECOMPOSITIONS: dict[str, Decomposition] = {"channel": ChannelDecomposition()}
+DECOMPOSITIONS: dict[str, Decomposition] = {
+    form.name: form
+    for form in (ChannelDecomposition(), InputChannelDecomposition(), SpatialDecomposition(), Tucker2Decomposition())
+}
 
 
 def get(name: str) -> Decomposition:
@@ -17,13 +24,28 @@ def get(name: str) -> Decomposition:
     return DECOMPOSITIONS[name]
 
 
-def choices(name: str) -> tuple[Decomposition, ...]:
-    """Returns the decompositions that a layer may take: all of them for `"auto"`, else the one of that name.
+def choices(name: str, shape: KernelShape | None = None) -> tuple[Decomposition, ...]:
+    """Returns the decompositions that a layer may take: for `"auto"` all that differ, else the one of that name.
+
+    Args:
+        name: A name, or `"auto"`.
+        shape: Shape of the kernel, where it is known: forms that coincide for it are then given once.
 
     Raises:
         ValueError: The name is unknown.
     """
-    return tuple(DECOMPOSITIONS.values()) if name == "auto" else (get(name),)
+    if name != "auto":
+        return (get(name),)
+    return tuple(form for form in DECOMPOSITIONS.values() if shape is None or form.is_distinct(shape))
 
 
-__all__ = ["DECOMPOSITIONS", "ChannelDecomposition", "Decomposition", "choices", "get"]
+__all__ = [
+    "DECOMPOSITIONS",
+    "ChannelDecomposition",
+    "Decomposition",
+    "InputChannelDecomposition",
+    "SpatialDecomposition",
+    "Tucker2Decomposition",
+    "choices",
+    "get",
+]

@@ -12,7 +12,7 @@ from lrpet_tf.export.parity import OutputParity, compare
 from lrpet_tf.export.report import ExportReport, FileFigures
 from lrpet_tf.export.samples import read_samples
 from lrpet_tf.files import write_atomically
-from lrpet_tf.graph import check_supported, in_float32
+from lrpet_tf.graph import as_graph, in_float32
 from lrpet_tf.litert import Converted, convert, interleaved_latency, pack_inputs, run
 from lrpet_tf.report import Progress
 
@@ -38,8 +38,7 @@ def export_tflite(
     it is written, under a temporary name and then renamed, only when the two agree.
 
     Args:
-        model: A built Functional or Sequential model, as a rule from `factorize`; one of mixed precision is exported in
-            float32.
+        model: A built model, as a rule from `factorize`; one of mixed precision with a graph is exported in float32.
         path: The file, ending in `.tflite`.
         quantize: `None` for float32, or `"float16"` for weights of half the size.
         reference: A model to compare with, as a rule the one before `factorize`. It is converted in the same way, and the
@@ -58,7 +57,7 @@ def export_tflite(
     Raises:
         ExportError: The path does not end in `.tflite` or its folder does not exist, the samples do not fit the model, the
             model cannot be converted, or the outputs of the file differ by more than the tolerance. No file is written then.
-        UnsupportedModelError: The model is subclassed, or not built.
+        UnsupportedModelError: The model is not built, or its code cannot be run on symbols.
         ValueError: `quantize` is unknown.
     """
     if quantize not in _TOLERANCES:
@@ -105,8 +104,7 @@ def export_tflite(
 def _prepare(model: keras.Model | None) -> keras.Model | None:
     if model is None:
         return None
-    check_supported(model)
-    return in_float32(model)
+    return in_float32(as_graph(model))
 
 
 def _check_reference(model: keras.Model, reference: keras.Model) -> None:

@@ -46,7 +46,10 @@ class BatchNormFinder:
         activation = adapter.own_activation(layer)
         if activation is not None:
             return Following(None, f"the layer has an activation of its own ({activation})")
-        found = [self._follow(call, adapter.channel_axis(layer)) for call in self._graph.calls_of(layer)]
+        axis = adapter.channel_axis(layer)
+        if axis is None:
+            return Following(None, "its output channels are not a single axis")
+        found = [self._follow(call, axis) for call in self._graph.calls_of(layer)]
         without = next((following for following in found if following.batch_norm is None), None)
         if without is not None:
             return without
@@ -57,10 +60,12 @@ class BatchNormFinder:
 
     def _follow(self, call: Call, channel_axis: int) -> Following:
         while True:
-            (tensor,) = call.outputs
+            tensor = call.outputs[0]
             if tensor in self._graph.outputs:
                 return Following(None, f"the output of '{call.path}' is an output of the model")
             consumers = self._consumers[tensor]
+            if not consumers and call.within:
+                return Following(None, f"the output of '{call.path}' leaves '{call.within[-1].name}'")
             if len(consumers) != 1:
                 names = ", ".join(f"'{consumer.path}'" for consumer in consumers) or "nothing"
                 return Following(None, f"the output of '{call.path}' goes to {names}")

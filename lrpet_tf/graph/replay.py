@@ -18,21 +18,21 @@ def input_layer(tensor: keras.KerasTensor) -> keras.layers.InputLayer:
     return tensor._keras_history.operation
 
 
-def check_supported(model) -> None:
-    """Checks that the graph of a model can be read.
+def model_input(model: keras.Model):
+    """Returns the structure of input tensors of a Functional or Sequential model; that of a Sequential is the tensor alone."""
+    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+
+
+def check_built(model) -> None:
+    """Checks that the calls of a model can be read.
 
     Raises:
-        UnsupportedModelError: Not a Keras model, a subclassed one, or one that is not built.
+        UnsupportedModelError: Not a Keras model, or one that is not built.
     """
     if not isinstance(model, keras.Model):
         raise UnsupportedModelError(model, "this is not a keras.Model")
-    if not is_graph(model):
-        why = (
-            "a subclassed model, or one with a `call` of its own, has no graph to read. Write it as keras.Model(inputs, "
-            "outputs), or use lrpet_tf.layers.LowRankConv2D and LowRankDense inside it"
-        )
-        raise UnsupportedModelError(model, why)
-    if not model.built or not getattr(model, "inputs", None):
+    known = getattr(model, "inputs", None) or (not is_graph(model) and model._build_shapes_dict and model.weights)
+    if not model.built or not known:
         raise UnsupportedModelError(
             model, "this one is not built: give it a keras.Input, or call it once on data of the right shape"
         )

@@ -1,58 +1,121 @@
 """Rebuilding a model with some layers replaced by others, the source untouched."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 
 from lrpet_tf.adapters.copying import carry_state, copy_operation
-from lrpet_tf.graph.replay import check_supported, input_layer, is_graph, replay
+from lrpet_tf.graph.reading import on_symbols
+from lrpet_tf.graph.replay import check_built, input_layer, is_graph, replay
+from lrpet_tf.graph.swapping import swap
+
+
+class Replacement(NamedTuple):
+    """What stands in the place of a layer.
+
+    Attributes:
+        layers: The unbuilt layers.
+        call: Calls them: `call(args, kwargs)` with the arguments that the layer was called with.
+    """
+
+    layers: list[keras.layers.Layer]
+    call: Callable
 
 
 class _Rewriter:
     """Rebuilds models, each layer once: what is shared in the source is shared in the copy."""
 
-    def __init__(self, replace: Callable, copy: Callable):
-        self._replace, self._copy = replace, copy
-        self._made: dict[int, list] = {}  # by id of the source's operation
+    def __init__(self, replace: Callable, replace_inside: Callable, copy: Callable):
+        self._replace, self._replace_inside, self._copy = replace, replace_inside, copy
+        self._made: dict[int, Callable] = {}  # by id of the source's operation: how what stands in its place is called
         self.made: list[tuple] = []  # (source layer, the layers in its place)
         self.copies: list[tuple] = []  # (source layer, its plain copy)
+        self.wholes: dict[int, keras.layers.Layer] = {}  # by id of the source's layer: the single layer in its place
 
     def model(self, source: keras.Model) -> keras.Model:
         if isinstance(source, keras.Sequential):
-            (tensor,) = source.inputs
-            made = [layer for original in source.layers for layer in self._layers(original)]
-            copy = keras.Sequential([_like(tensor), *made], name=source.name)
+            copy = self._sequential(source)
         else:
             inputs = keras.tree.map_structure(_like, source.input)
             outputs = replay(source, inputs, self._call)
-            copy = keras.Model(inputs, outputs, name=source.name)
+            copy = _of_the_same_class(source, inputs, outputs)
+        self.wholes[id(source)] = copy
         _carry_trainable(source, copy)
         return copy
 
-    def _call(self, operation, args, kwargs):
-        first, *rest = self._layers(operation)
-        outputs = first(*args, **kwargs)
-        for layer in rest:
-            outputs = layer(outputs)
-        return outputs
+    def _sequential(self, source: keras.Sequential) -> keras.Sequential:
+        copy = keras.Sequential([_like(source.inputs[0])], name=source.name)
+        copy.__class__ = type(source)
+        for original in source.layers:
+            self._call_of(original)
+            for layer in self._layers_of(original):
+                copy.add(layer)
+        _carry_attributes(source, copy)
+        return copy
 
-    def _layers(self, operation) -> list:
+    def _layers_of(self, original) -> list:
+        """Returns the layers in the place of one, for a model that holds nothing but layers in a row."""
+        if id(original) in self.wholes:
+            return [self.wholes[id(original)]]
+        return next(made for source, made in self.made if source is original)
+
+    def _call(self, operation, args, kwargs):
+        return self._call_of(operation)(args, kwargs)
+
+    def _call_of(self, operation) -> Callable:
         if id(operation) not in self._made:
             self._made[id(operation)] = self._make(operation)
         return self._made[id(operation)]
 
-    def _make(self, operation) -> list:
+    def _make(self, operation) -> Callable:
         if is_graph(operation):
-            return [self.model(operation)]
-        is_layer = isinstance(operation, keras.layers.Layer)
-        made = self._replace(operation) if is_layer else None
-        if made is None:
-            made = [self._copy(operation)]
+            copy = self.model(operation)
+        else:
+            is_layer = isinstance(operation, keras.layers.Layer)
+            replacement = self._replace(operation) if is_layer else None
+            if replacement is not None:
+                self.made.append((operation, replacement.layers))
+                return replacement.call
+            copy = self._copy(operation)
             if is_layer:
-                self.copies.append((operation, made[0]))
-        if is_layer:
-            self.made.append((operation, made))
-        return made
+                self.wholes[id(operation)] = copy
+                self.made.append((operation, [copy]))
+                self.copies.append((operation, copy))
+        return lambda args, kwargs: copy(*args, **kwargs)
+
+    def code(self, source: keras.Model) -> keras.Model:
+        """Copies a model that is written as Python code, and builds it."""
+        copy = self._copy(source)
+        on_symbols(source, copy)
+        self.wholes[id(source)] = copy
+        self.copies.append((source, copy))
+        return copy
+
+    def finish(self) -> None:
+        """Gives the copies their state, and replaces the layers inside of those that are made of layers."""
+        for source, made in self.made:
+            for layer in made:
+                _carry_trainable(source, layer)
+        for source, copy in self.copies:  # grows while models inside of layers are rebuilt
+            carry_state(source, copy)
+            swap(source, copy, self._in_place)
+
+    def _in_place(self, source: keras.layers.Layer, holder: keras.layers.Layer):
+        """Returns what is to stand in the place of a layer inside another one, or `None` for its copy."""
+        if id(source) in self.wholes:
+            return self.wholes[id(source)]
+        if is_graph(source):
+            copy = self.model(source)
+        else:
+            copy = self._replace_inside(source, holder)
+            if copy is None:
+                return None
+            copy.build(source.get_build_config()["input_shape"])
+            self.made.append((source, [copy]))
+            _carry_trainable(source, copy)
+        self.wholes[id(source)] = copy
+        return copy
 
 
 def _like(tensor: keras.KerasTensor) -> keras.KerasTensor:
@@ -60,6 +123,26 @@ def _like(tensor: keras.KerasTensor) -> keras.KerasTensor:
     return keras.Input(
         batch_shape=tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, name=source.name, optional=source.optional
     )
+
+
+def _of_the_same_class(source: keras.Model, inputs, outputs) -> keras.Model:
+    """Returns a model of a graph, of the class of the source, with the attributes that its methods may need."""
+    copy = keras.Model(inputs, outputs, name=source.name)
+    if type(source) is not type(copy):
+        copy.__class__ = type(source)
+        _carry_attributes(source, copy)
+    return copy
+
+
+def _carry_attributes(source: keras.Model, copy: keras.Model) -> None:
+    """Gives a copy the attributes that the user's own code has set, state of their own included."""
+    for name, value in vars(source).items():
+        if name in vars(copy) or name.startswith("_"):
+            continue
+        if isinstance(value, keras.metrics.Metric):
+            value = type(value).from_config(value.get_config())
+        if not isinstance(value, keras.layers.Layer | keras.Variable):
+            setattr(copy, name, value)
 
 
 def _carry_trainable(source, copy) -> None:
@@ -70,30 +153,29 @@ def _carry_trainable(source, copy) -> None:
 
 def rewrite(
     model: keras.Model,
-    replace: Callable[[keras.layers.Layer], Sequence[keras.layers.Layer] | None],
+    replace: Callable[[keras.layers.Layer], Replacement | None] = lambda layer: None,
+    replace_inside: Callable = lambda layer, holder: None,
     *,
     copy: Callable[[keras.Operation], keras.Operation] = copy_operation,
 ) -> keras.Model:
     """Rebuilds a model on layers of its own, some of them replaced.
 
     Args:
-        model: A built Functional or Sequential model; models nested in it are rebuilt too.
-        replace: Is asked once for each layer, and gives the unbuilt layers to put in its place, one after the other, or
-            `None` for a copy.
+        model: A built model; models nested in it are rebuilt too.
+        replace: Is asked once for each layer of a graph, and gives what stands in its place, or `None` for a copy.
+        replace_inside: Is asked for each layer inside a layer, `replace_inside(layer, holder)`, and gives the one unbuilt layer
+            in its place, or `None` to leave it.
         copy: Makes the copy of a layer or operation, without weights; from its configuration by default.
 
     Returns:
-        A model of the same graph, names and weights. Only the layers put in place of others have fresh weights.
+        A model of the same graph, class, names and weights, not compiled. Only the layers put in place of others have fresh
+        weights.
 
     Raises:
-        UnsupportedModelError: The model is of another kind, or not built.
+        UnsupportedModelError: The model is not built, or its class cannot be copied.
     """
-    check_supported(model)
-    rewriter = _Rewriter(replace, copy)
-    rewritten = rewriter.model(model)
-    for source, made in rewriter.made:
-        for layer in made:
-            _carry_trainable(source, layer)
-    for source, copy in rewriter.copies:
-        carry_state(source, copy)
+    check_built(model)
+    rewriter = _Rewriter(replace, replace_inside, copy)
+    rewritten = rewriter.model(model) if is_graph(model) else rewriter.code(model)
+    rewriter.finish()
     return rewritten

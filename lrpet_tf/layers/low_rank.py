@@ -4,43 +4,46 @@ The factors start as the balanced truncation of the dense kernel that `kernel_in
 initialisation, Khodak et al. 2021, arXiv 2105.01029), so that training begins where the dense layer's would.
 """
 
+import functools
+from collections.abc import Callable
+
 import keras
 from keras import ops
 
 from lrpet_tf import decompositions
-from lrpet_tf.layers.stock import conv2d_chain, dense_chain
-from lrpet_tf.linalg import Chain, Factor, balanced_pair, resolve_rank, validate_rank
+from lrpet_tf.layers.stock import conv_chain, dense_chain, kernel_options, output_options
+from lrpet_tf.linalg import Chain, Factor, KernelShape, resolve_rank, validate_rank
 
 
 class _SpectralFactor(keras.initializers.Initializer):
-    """Gives one of the two factors of the dense kernel that another initializer draws.
+    """Gives one of the factors of the dense kernel that another initializer draws.
 
-    Both factors draw the kernel anew: Keras initializers repeat themselves, and a build inside a compiled function must not
+    All factors draw the kernel anew: Keras initializers repeat themselves, and a build inside a compiled function must not
     hand tensors from one variable to another.
     """
 
-    def __init__(self, initializer: keras.initializers.Initializer, shape: tuple[int, ...], rank: int, index: int):
-        self._initializer, self._shape, self._rank, self._index = initializer, shape, rank, index
+    def __init__(self, initializer: keras.initializers.Initializer, shape: tuple[int, ...], split: Callable, index: int):
+        self._initializer, self._shape, self._split, self._index = initializer, shape, split, index
 
     def __call__(self, shape, dtype=None):
         """Returns the factor as a tensor `shape`."""
-        kernel = self._initializer(self._shape, dtype="float32")
-        factor = balanced_pair(ops.reshape(kernel, (-1, self._shape[-1])), self._rank)[self._index]
+        factor = self._split(self._initializer(self._shape, dtype="float32"))[self._index]
         return ops.cast(ops.reshape(factor, shape), dtype or "float32")
 
 
 class _FactorChain:
     """Replaces the kernel of a Keras layer by a chain of factors of a given rank."""
 
-    def __init__(self, *args, rank, **kwargs):
+    def __init__(self, *args, rank, decomposition="channel", **kwargs):
         super().__init__(*args, **kwargs)
         self.declared_rank = validate_rank(rank, path=self.name)
+        self.decomposition = decompositions.get(decomposition).name
 
     def get_config(self) -> dict:
-        """Returns the configuration of the layer, its rank included."""
-        return {**super().get_config(), "rank": self.declared_rank}
+        """Returns the configuration of the layer, its rank and decomposition included."""
+        return {**super().get_config(), "rank": self.declared_rank, "decomposition": self.decomposition}
 
-    def _dense_shape(self, input_shape) -> tuple[int, int, int, int]:
+    def _dense_shape(self, input_shape) -> KernelShape:
         raise NotImplementedError
 
     def _build_layers(self, shapes) -> list[keras.layers.Layer]:
@@ -55,15 +58,16 @@ class _FactorChain:
         Raises:
             RankError: The rank is above the full rank of the kernel.
         """
-        decomposition = decompositions.get("channel")
+        form, groups = decompositions.get(self.decomposition), getattr(self, "groups", 1)
         shape = self._dense_shape(input_shape)
-        rank = resolve_rank(self.declared_rank, decomposition.max_rank(shape), self.name)
-        shapes = decomposition.factor_shapes(shape, rank)
+        rank = resolve_rank(self.declared_rank, form.max_rank(shape, groups), self.name)
+        shapes = form.factor_shapes(shape, rank, groups)
+        split = functools.partial(form.factors, rank=rank, groups=groups)
         self.factors = self._build_layers(shapes)
         self.factors[-1].activity_regularizer = None  # this layer applies it
         self._spatial_axes = tuple(factor.spatial_axes for factor in shapes)
         for index, factor in enumerate(self.factors):
-            factor.kernel_initializer = _SpectralFactor(self.kernel_initializer, shape, rank, index)
+            factor.kernel_initializer = _SpectralFactor(self.kernel_initializer, shape, split, index)
             factor.build(input_shape)
             input_shape = factor.compute_output_shape(input_shape)
         self.built = True
@@ -101,46 +105,57 @@ class _FactorChain:
 class LowRankConv2D(_FactorChain, keras.layers.Conv2D):
     """A convolution of low rank, trained as its factors: `kh×kw, in → rank`, then `1×1, rank → filters`.
 
-    `factorize` writes it as the pair of stock Conv2D layers that it is.
+    `factorize` writes it as the stock Conv2D layers that it is.
 
     Args:
-        filters: As in `keras.layers.Conv2D`, like all further arguments; `groups` must be 1.
+        filters: As in `keras.layers.Conv2D`, like all further arguments.
         kernel_size: See there.
-        rank: A share of the full rank as a float in (0, 1], or a rank as an int.
+        rank: A share of the full rank as a float in (0, 1], or a rank as an int; that of each group where there are several.
+        decomposition: `"channel"`, `"input_channel"`, `"spatial"` or `"tucker2"`.
         **kwargs: Everything else that `keras.layers.Conv2D` takes.
 
     Raises:
         RankError: `rank` is neither.
-        ValueError: `groups` is not 1.
+        ValueError: `decomposition` is unknown.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        if self.groups != 1:
-            raise ValueError(f"LowRankConv2D needs groups=1. Received: groups={self.groups} for layer '{self.name}'")
+    @classmethod
+    def like(cls, source: keras.layers.Conv2D, rank: int, decomposition: str) -> "LowRankConv2D":
+        """Returns an unbuilt layer of a rank that does what a convolution does, with all its options."""
+        names = ("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate", "groups", "use_bias", "name")
+        own = {name: getattr(source, name) for name in names}
+        return cls(**own, **kernel_options(source), **output_options(source), rank=rank, decomposition=decomposition)
 
     def _dense_shape(self, input_shape):
         channels = input_shape[-1 if self.data_format == "channels_last" else 1]
-        return (*self.kernel_size, channels, self.filters)
+        return (*self.kernel_size, channels // self.groups, self.filters)
 
     def _build_layers(self, shapes):
-        return conv2d_chain(self, shapes)
+        return conv_chain(self, shapes)
 
 
 @keras.saving.register_keras_serializable(package="lrpet_tf")
 class LowRankDense(_FactorChain, keras.layers.Dense):
     """A Dense layer of low rank, trained as its factors: `in → rank`, then `rank → units`.
 
-    `factorize` writes it as the pair of stock Dense layers that it is.
+    `factorize` writes it as the stock Dense layers that it is.
 
     Args:
         units: As in `keras.layers.Dense`, like all further arguments.
         rank: A share of the full rank as a float in (0, 1], or a rank as an int.
+        decomposition: `"channel"`, or another form, which differs in the number of factors at most.
         **kwargs: Everything else that `keras.layers.Dense` takes.
 
     Raises:
         RankError: `rank` is neither.
+        ValueError: `decomposition` is unknown.
     """
+
+    @classmethod
+    def like(cls, source: keras.layers.Dense, rank: int, decomposition: str) -> "LowRankDense":
+        """Returns an unbuilt layer of a rank that does what a Dense layer does, with all its options."""
+        own = {name: getattr(source, name) for name in ("units", "use_bias", "name")}
+        return cls(**own, **kernel_options(source), **output_options(source), rank=rank, decomposition=decomposition)
 
     def _dense_shape(self, input_shape):
         return (1, 1, input_shape[-1], self.units)

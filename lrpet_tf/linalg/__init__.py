@@ -4,12 +4,20 @@ A *matrix* here is a kernel of `p` rows (receptive field times input channels) a
 on tensors use `keras.ops` alone and run eagerly and compiled on every backend; functions on arrays are NumPy in float64.
 """
 
-from lrpet_tf.linalg.chain import Chain, Factor, FactorShape, compose
+from lrpet_tf.linalg.chain import Chain, Factor, FactorShape, KernelShape, compose, shapes_of, split_groups, whole
 from lrpet_tf.linalg.engines import ENGINES
 from lrpet_tf.linalg.exact import left_basis, singular_values, truncated_pair
 from lrpet_tf.linalg.rank import rank_from_share, resolve_rank, validate_rank
 from lrpet_tf.linalg.subspace import top_subspace
-from lrpet_tf.linalg.truncate import ENERGY_MODES, Truncated, balanced_pair, truncate, truncate_and_measure, validate_options
+from lrpet_tf.linalg.truncate import (
+    ENERGY_MODES,
+    Truncated,
+    balanced_pair,
+    transfer_energy,
+    truncate,
+    truncate_and_measure,
+    validate_options,
+)
 
 __all__ = [
     "ENERGY_MODES",
@@ -17,17 +25,22 @@ __all__ = [
     "Chain",
     "Factor",
     "FactorShape",
+    "KernelShape",
     "Truncated",
     "balanced_pair",
     "compose",
     "left_basis",
     "rank_from_share",
     "resolve_rank",
+    "shapes_of",
     "singular_values",
+    "split_groups",
     "top_subspace",
+    "transfer_energy",
     "truncate",
     "truncate_and_measure",
     "truncated_pair",
     "validate_options",
     "validate_rank",
+    "whole",
 ]

@@ -119,6 +119,57 @@ def truncate_and_measure(
     return Truncated(ops.cast(result, dtype), share)
 
 
+def transfer_energy(kernel, kept, gain=None, *, energy: str = "merged", tail: float = 0.0, damping: float = 0.0) -> Truncated:
+    """Hands the energy of what is cut to what is kept, for a projection that is known already.
+
+    `truncate` does it for the projection of one matrix, where the parts are orthogonal; this holds for any `P`: the result is
+    `s · P + tail · (K − P)`, with the positive `s` that keeps the norm.
+
+    Args:
+        kernel: Tensor `K` of shape `(..., p, m)`, float32 or float64.
+        kept: Tensor `P` of the same shape.
+        gain: Tensor `(..., m)`: what multiplies each column further on; `None` for ones.
+        energy: See `truncate`.
+        tail: See `truncate`.
+        damping: See `truncate`.
+
+    Returns:
+        The matrix, and `‖P · diag(gain)‖² / ‖K · diag(gain)‖²` (1 for a zero matrix).
+
+    Raises:
+        ValueError: An option is out of its range.
+    """
+    validate_options(energy, tail, damping)
+    largest = ops.max(ops.abs(kernel), axis=(-2, -1), keepdims=True)
+    unit = ops.where(largest > 0, largest, ops.ones_like(largest))
+    scale = ops.ones_like(kernel[..., :1, :])
+    if gain is not None:
+        gain = ops.cast(gain, kernel.dtype)
+        vanishes = ops.max(ops.abs(gain), axis=-1, keepdims=True) == 0
+        scale = ops.expand_dims(ops.where(vanishes, ops.ones_like(gain), unit_scale(gain, (-1,))), -2)
+    whole, part = kernel / unit * scale, kept / unit * scale
+    total, captured = _energy(whole), _energy(part)
+    share = ops.where(total > 0, captured / ops.where(total > 0, total, ops.ones_like(total)), ops.ones_like(total))
+    if damping and gain is not None:
+        squared = ops.square(gain)
+        kept = kept * ops.expand_dims(squared / (squared + damping), -2)
+    factor = ops.ones_like(share)
+    if energy != "none":
+        if energy == "raw":
+            whole, part = kernel / unit, kept / unit
+        factor = _norm_keeping_scale(_energy(whole), part, tail * (whole - part))
+    result = kept * factor[..., None, None]
+    return Truncated(result + tail * (kernel - kept) if tail else result, ops.minimum(share, ops.ones_like(share)))
+
+
+def _norm_keeping_scale(total, part, rest):
+    """Returns the positive `s` of `‖s · part + rest‖² = total`; 1 where there is no part."""
+    captured, mixed, left = _energy(part), ops.sum(part * rest, axis=(-2, -1)), _energy(rest)
+    some = captured > 0
+    squared = ops.maximum(ops.square(mixed) + captured * (total - left), 0.0)
+    return ops.where(some, (ops.sqrt(squared) - mixed) / ops.where(some, captured, ops.ones_like(captured)), 1.0)
+
+
 def truncate(
     matrix,
     rank: int,

@@ -36,17 +36,18 @@ class LRPET:
         """Checks the options."""
         validate_options(self.energy, self.tail, self.damping)
 
-    def project(self, kernel, decomposition: Decomposition, rank: int, gain=None) -> Truncated:
+    def project(self, kernel, decomposition: Decomposition, rank: int, gain=None, groups: int = 1) -> Truncated:
         """Projects one kernel.
 
         Args:
-            kernel: Tensor `(kh, kw, in, out)`.
+            kernel: Tensor `(*spatial sizes, in, out)`.
             decomposition: The form of low rank.
             rank: From 1 to the full rank in that form.
             gain: Tensor `(out,)`: the scale of the batch norm that follows, or `None`.
+            groups: Number of groups of the kernel.
 
         Returns:
             The projected kernel, and the share of the energy that its rank held.
         """
         options = {"energy": self.energy, "tail": self.tail, "damping": self.damping}
-        return decomposition.project(kernel, rank, gain if self.bn_rectify else None, **options)
+        return decomposition.project(kernel, rank, gain if self.bn_rectify else None, groups=groups, **options)

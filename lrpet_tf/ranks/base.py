@@ -227,6 +227,7 @@ def as_chosen(chosen: Chosen | Mapping[str, int | Choice | Dense]) -> Chosen:
 def is_cheaper(one: Cost, other: Cost) -> bool:
     """Returns whether one form of a layer costs less than another.
 
-    Where the sizes are unknown, the weights decide: every factor of a chain then works at the same positions.
+    Where the sizes are unknown, the weights decide: every factor of a chain then works at the same positions. So they do where
+    a form has no multiply-accumulates, as a table of embeddings.
     """
-    return one.params < other.params if one.macs is None or other.macs is None else one.macs < other.macs
+    return one.macs < other.macs if one.macs and other.macs else one.params < other.params

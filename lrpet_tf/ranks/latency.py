@@ -80,7 +80,7 @@ class LatencyBudget(Budget):
             measure = functools.partial(measure_latency, problem.model, quantize=self.quantize, threads=self.threads)
             table = problem.once((self.quantize, self.threads), measure)
         keys = calls_by_path(problem.graph)
-        options = [self._weighed(candidate, keys[candidate.path], table) for candidate in problem.candidates]
+        options = [self._weighed(candidate, keys.get(candidate.path, ()), table) for candidate in problem.candidates]
         rest = (
             table.model_ms(problem.graph, problem.model.name) - sum(each[0].cost for each in options) if problem.whole else 0.0
         )
@@ -90,7 +90,7 @@ class LatencyBudget(Budget):
         dense = sum(table.layer_ms(key) for key in keys)
 
         def priced(form: Form):
-            for rank in table.ranks(keys[0], form.name):
+            for rank in table.ranks(keys[0], form.name) if keys else ():
                 if rank <= form.full_rank and rank == self.allowed(rank, form.full_rank):
                     taken = sum(table.layer_ms(key, form.name, rank) for key in keys)
                     if taken < (1 - _MARGIN) * dense:

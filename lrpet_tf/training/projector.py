@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from lrpet_tf import adapters, decompositions
-from lrpet_tf.adapters import batch_norm
+from lrpet_tf import decompositions
+from lrpet_tf.adapters import Adapter, batch_norm, find
 from lrpet_tf.errors import NonFiniteKernelError
 from lrpet_tf.linalg import Truncated
 from lrpet_tf.methods import LRPET
@@ -17,16 +17,15 @@ from lrpet_tf.plan import LayerPlan, Plan, check_plan
 class _Target:
     """One planned layer: its kernel, the form it is projected in, and the batch norm that follows."""
 
-    def __init__(self, planned: LayerPlan, layers: dict):
+    def __init__(self, planned: LayerPlan, layers: dict, extra: Mapping[type, Adapter]):
         self.planned = planned
         self.layer = layers[planned.path]
-        self.adapter = adapters.find(self.layer)
+        self.adapter = find(self.layer, extra)
         self.decomposition = decompositions.get(planned.decomposition)
         self.batch_norm = None if planned.batch_norm is None else layers[planned.batch_norm]
 
-    @property
-    def kernel(self) -> keras.Variable:
-        return self.adapter.kernel(self.layer)
+    def kernel(self):
+        return self.adapter.read(self.layer)
 
     def gain(self):
         return None if self.batch_norm is None else batch_norm.gain(self.batch_norm)
@@ -69,7 +68,7 @@ class Projector:
     ):
         self._method = LRPET(energy=energy, tail=tail, damping=damping, bn_rectify=bn_rectify)
         layers = check_plan(plan).resolve(model)
-        self._targets = [_Target(planned, layers) for planned in plan.layers]
+        self._targets = [_Target(planned, layers, plan.adapters) for planned in plan.layers]
 
     def project(self, *, when: str = "", ranks: Mapping[str, int] | None = None) -> float:
         """Projects all kernels, or none when one of them is not finite.
@@ -89,7 +88,7 @@ class Projector:
         kept = []
         for target in self._targets:
             projected, share = self._projected(target, ranks or {})
-            target.kernel.assign(target.adapter.from_hwio(projected))
+            target.adapter.write(target.layer, projected)
             kept.append(share)
         return _mean(kept)
 
@@ -98,15 +97,15 @@ class Projector:
         return _mean([self._projected(target, {}).energy_kept for target in self._targets])
 
     def _projected(self, target: _Target, ranks: Mapping[str, int]) -> Truncated:
-        kernel = target.adapter.to_hwio(ops.convert_to_tensor(target.kernel))
         rank = ranks.get(target.planned.path, target.planned.rank)
-        return self._method.project(kernel, target.decomposition, rank, target.gain())
+        groups = target.adapter.groups(target.layer)
+        return self._method.project(target.kernel(), target.decomposition, rank, target.gain(), groups)
 
     def _check_finite(self, when: str) -> None:
         if not self._targets:
             return
         gains = [target.gain() for target in self._targets]
-        checks = [("kernel", target, target.kernel) for target in self._targets]
+        checks = [("kernel", target, target.kernel()) for target in self._targets]
         checks += [("batch-norm scale", t, gain) for t, gain in zip(self._targets, gains, strict=True) if gain is not None]
         finite = ops.convert_to_numpy(ops.stack([_is_finite(tensor) for _, _, tensor in checks]))
         for (what, target, _), is_finite in zip(checks, finite, strict=True):
