@@ -1,8 +1,10 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and what is kept in JSON files."""
 
+import abc
 import os
 import pathlib
 import tempfile
+from typing import Self
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> pathlib.Path:
@@ -33,3 +35,46 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> pathlib.Path:
         pathlib.Path(partial).unlink()
         raise
     return path
+
+
+class JsonFile(abc.ABC):
+    """What can be saved to a JSON file and loaded again."""
+
+    @abc.abstractmethod
+    def to_json(self) -> str:
+        """Returns it as JSON; `from_json` reads it."""
+
+    @classmethod
+    @abc.abstractmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Reads what `to_json` wrote.
+
+        Args:
+            text: JSON.
+
+        Returns:
+            An equal object.
+
+        Raises:
+            LowRankError: The text is something else.
+        """
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes it to a JSON file, whole or not at all."""
+        write_atomically(path, self.to_json().encode())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Self:
+        """Reads a file written by `save`.
+
+        Args:
+            path: The file.
+
+        Returns:
+            An equal object.
+
+        Raises:
+            LowRankError: The file holds something else.
+        """
+        # As bytes: a file that is no text at all is for `from_json` to refuse.
+        return cls.from_json(pathlib.Path(path).read_bytes())

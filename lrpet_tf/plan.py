@@ -7,8 +7,6 @@ before and after; and for each layer that is left alone, why.
 import dataclasses
 import functools
 import json
-import os
-import pathlib
 from collections.abc import Iterator, Mapping
 
 import keras
@@ -17,7 +15,7 @@ from lrpet_tf import decompositions
 from lrpet_tf.adapters import Adapter, KernelAdapter, find
 from lrpet_tf.adapters.batch_norm import is_batch_norm
 from lrpet_tf.errors import LowRankError, PlanMismatchError, require
-from lrpet_tf.files import write_atomically
+from lrpet_tf.files import JsonFile
 from lrpet_tf.graph import read_graph
 from lrpet_tf.linalg import resolve_rank
 from lrpet_tf.report import megas, render
@@ -90,7 +88,7 @@ def _sum(values) -> int | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan(Mapping[str, LayerPlan]):
+class Plan(JsonFile, Mapping[str, LayerPlan]):
     """Which layers become chains of low rank, and which do not and why. Printing it shows a table.
 
     It maps the path of each layer to factorize to what is planned for it: `plan["block1/conv"].rank`.
@@ -174,7 +172,7 @@ class Plan(Mapping[str, LayerPlan]):
         return json.dumps({"format": _FORMAT, **content, "note": self.note}, indent=1)
 
     @classmethod
-    def from_json(cls, text: str) -> "Plan":
+    def from_json(cls, text: str | bytes) -> "Plan":
         """Reads what `to_json` wrote.
 
         Args:
@@ -194,25 +192,6 @@ class Plan(Mapping[str, LayerPlan]):
             return cls(tuple(layers), tuple(SkippedLayer(**row) for row in content["skipped"]), content.get("note", ""))
         except (ValueError, KeyError, TypeError) as error:
             raise LowRankError(f"This is not a plan saved by Plan.save: {error}") from error
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes the plan to a JSON file, whole or not at all."""
-        write_atomically(path, self.to_json().encode())
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> "Plan":
-        """Reads a file written by `save`.
-
-        Args:
-            path: The file.
-
-        Returns:
-            An equal plan.
-
-        Raises:
-            LowRankError: The file is not a plan.
-        """
-        return cls.from_json(pathlib.Path(path).read_text())
 
     def resolve(self, model: keras.Model) -> dict[str, keras.layers.Layer]:
         """Finds the layers that the plan speaks of in a model.

@@ -101,6 +101,9 @@ def test_json_round_trip(tmp_path):
     assert hash(lrpet.Plan.from_json(plan.to_json())) == hash(plan)
     with pytest.raises(dataclasses.FrozenInstanceError):
         plan.layers = ()
+    (tmp_path / "plan.json").write_bytes(b"PK\x03\x04\xff")  # no text at all
+    with pytest.raises(errors.LowRankError, match="not a plan"):
+        lrpet.Plan.load(tmp_path / "plan.json")
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,13 @@
 
 import dataclasses
 import json
-import os
-import pathlib
 from collections.abc import Mapping
 
 import keras
 
 from lrpet_tf.costs.micro import calls_by_path, entry_key, model_key
 from lrpet_tf.errors import LowRankError
-from lrpet_tf.files import write_atomically
+from lrpet_tf.files import JsonFile
 from lrpet_tf.graph import Graph, read_graph
 from lrpet_tf.report import render
 
@@ -18,7 +16,7 @@ _FORMAT = "lrpet_tf latency table 1"
 
 
 @dataclasses.dataclass(frozen=True)
-class LatencyTable:
+class LatencyTable(JsonFile):
     """Median latencies of the layers of one or several models on one device. Printing it shows a table.
 
     Made by `measure_latency` on this machine, or by `tools/latency_models.py` from the results of another device.
@@ -95,7 +93,7 @@ class LatencyTable:
         return json.dumps({"format": _FORMAT, **dataclasses.asdict(self)}, indent=1)
 
     @classmethod
-    def from_json(cls, text: str) -> "LatencyTable":
+    def from_json(cls, text: str | bytes) -> "LatencyTable":
         """Reads what `to_json` wrote.
 
         Args:
@@ -115,25 +113,6 @@ class LatencyTable:
             return cls(**content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise LowRankError(f"This is not a table saved by LatencyTable.save: {error!r}") from error
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes the table to a JSON file, whole or not at all."""
-        write_atomically(path, self.to_json().encode())
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> "LatencyTable":
-        """Reads a file written by `save`.
-
-        Args:
-            path: The file.
-
-        Returns:
-            An equal table.
-
-        Raises:
-            LowRankError: The file is not a latency table.
-        """
-        return cls.from_json(pathlib.Path(path).read_text())
 
     def __str__(self) -> str:
         """Returns the latencies as text, a layer a row: dense, and each rank as a share of it."""

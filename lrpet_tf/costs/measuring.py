@@ -86,7 +86,7 @@ def measure_latency(
 
 def _measure(builders: Mapping, weights: int, quantize, threads: int, seconds: float, verbose: bool) -> dict[str, float]:
     """Measures models; `weights` is the size in bytes of the weights of the model whose layers they are."""
-    progress = keras.utils.Progbar(2 * len(builders), verbose=int(verbose), unit_name="model", stateful_metrics=None)
+    progress = keras.utils.Progbar(2 * len(builders), verbose=int(verbose), unit_name="model")
     found: dict[str, float] = {}
     others = np.ones(min(_EVICTED_BYTES, weights) // 4, np.float32)
 
@@ -99,7 +99,8 @@ def _measure(builders: Mapping, weights: int, quantize, threads: int, seconds: f
 
         def show(done: int, rounds: int, batch=batch, begun=begun) -> None:
             at = len(batch) * done // rounds
-            progress.update(progress.target // 2 + begun + at) if at and verbose else None
+            if at and verbose:
+                progress.update(progress.target // 2 + begun + at)
 
         options = {"threads": threads, "seconds": seconds * share, "least_rounds": 20}
         found |= interleaved_latency(batch, **options, before=evict, on_round=show)

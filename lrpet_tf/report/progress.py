@@ -32,17 +32,13 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def extend(self, steps: int) -> None:
-        """Adds steps to the total."""
-        self._total += steps
-
     def advance(self) -> None:
         """Counts one step as done."""
         self._done += 1
         if self._bar is None and self._is_slow():
             self._show()
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, total=self._total)
+            self._bar.update(self._task, completed=self._done)
 
     def _is_slow(self) -> bool:
         taken = time.perf_counter() - self._start

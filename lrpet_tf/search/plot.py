@@ -2,7 +2,7 @@
 
 import os
 
-from lrpet_tf.errors import require
+from lrpet_tf.report import check_picture, new_figure, write_picture
 
 _BLUE, _RED, _GREY = "#1f6fb4", "#c8402f", "0.6"
 
@@ -11,18 +11,15 @@ def save_trade_off(path: str | os.PathLike, result) -> None:
     """Draws score against cost: all trials, the Pareto front, the best trial, the dense model and the budget.
 
     Args:
-        path: Picture to write; the suffix gives the format.
+        path: Picture to write, whole or not at all; the suffix gives the format.
         result: A `SearchResult`.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
+        LowRankError: The suffix names no format, or the folder does not exist.
     """
-    require("matplotlib", "'lrpet-tf[plot]'")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    check_picture(path)
+    figure = new_figure(5.5)
     axis = figure.subplots()
     _draw_trials(axis, result)
     _draw_marks(axis, result)
@@ -32,7 +29,7 @@ def save_trade_off(path: str | os.PathLike, result) -> None:
     axis.grid(alpha=0.3, linewidth=0.5)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.savefig(path, dpi=150)
+    write_picture(figure, path)
 
 
 def _draw_trials(axis, result) -> None:

@@ -74,10 +74,11 @@ class SearchResult:
         """Draws the score of all trials against their cost, the Pareto front, the dense model and the budget.
 
         Args:
-            path: Picture to write; the suffix gives the format.
+            path: Picture to write, whole or not at all; the suffix gives the format.
 
         Raises:
             MissingExtraError: matplotlib is not installed.
+            LowRankError: The suffix names no format, or the folder does not exist.
         """
         save_trade_off(path, self)
 

@@ -138,6 +138,9 @@ def test_json_round_trip(tmp_path):
     for text in ("", "{}", "[]", json.dumps({"format": "another"})):
         with pytest.raises(errors.LowRankError, match="not a table"):
             lrpet.LatencyTable.from_json(text)
+    (tmp_path / "phone.json").write_bytes(b"PK\x03\x04\xff")  # no text at all
+    with pytest.raises(errors.LowRankError, match="not a table"):
+        lrpet.LatencyTable.load(tmp_path / "phone.json")
 
 
 def test_the_printed_table():

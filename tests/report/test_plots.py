@@ -1,4 +1,5 @@
 import io
+import re
 
 import numpy as np
 import pytest
@@ -57,7 +58,12 @@ def test_odd_spectra_are_drawn(count):
     pytest.importorskip("matplotlib")
     odd = [np.zeros(4), np.ones(1), np.array([1.0, 1e-30])]
     layers = {f"{'long_' * 30}{index}": {"now": odd[index % 3]} for index in range(count)}
-    draw_spectra(layers, dict.fromkeys(layers, 1)).savefig(io.BytesIO())
+    figure = draw_spectra(layers, dict.fromkeys(layers, 1))
+    written = "\n".join(_texts(figure))
+    assert re.findall(r"\b1 of (\d+)", written) == [str(len(odd[index % 3])) for index in range(count)]
+    assert len(re.findall(r"\b1\.000\b", written)) == count  # a kernel of zeros has no energy to lose
+    assert set(re.findall(r"…\w*long_(\d+)", written)) == {str(index) for index in range(count)}  # long names lose their start
+    figure.savefig(io.BytesIO())
 
 
 def test_where_a_picture_cannot_go(tmp_path):
@@ -99,10 +105,9 @@ def test_a_bar_appears_for_what_takes_over_two_seconds(monkeypatch, capsys, step
     assert streams.out == ""
 
 
-def test_a_bar_grows_and_ends_with_an_error(monkeypatch, capsys):
+def test_a_bar_ends_with_an_error(monkeypatch, capsys):
     monkeypatch.setattr("lrpet_tf.report.progress.time", Clock(1.0))
-    with pytest.raises(KeyError), Progress("Reading", 2) as progress:
-        progress.extend(3)
+    with pytest.raises(KeyError), Progress("Reading", 5) as progress:
         progress.advance()
         raise KeyError
     assert "1/5" in capsys.readouterr().err

@@ -54,6 +54,9 @@ def test_a_picture_is_written(tmp_path):
     assert picture[..., :3].std() > 0.02
     _result(_trial(0, 40, 0.9), budget=None).plot(tmp_path / "one.svg")
     assert (tmp_path / "one.svg").stat().st_size > 1000
+    with pytest.raises(errors.LowRankError, match="folder that exists"):
+        _result(_trial(0, 40, 0.9)).plot(tmp_path / "nowhere" / "pareto.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.svg", "pareto.png"]
 
 
 def test_a_missing_matplotlib_names_the_extra(monkeypatch):
