@@ -111,10 +111,18 @@ def test_errors_of_the_user(saved, capsys, arguments, message):
 class Subclassed(keras.Model):
     def __init__(self, **options):
         super().__init__(**options)
-        self.dense = layers.Dense(4)
+        self.dense = layers.Dense(24)
 
     def call(self, inputs):
         return self.dense(inputs)
+
+
+def test_a_subclassed_model_is_analyzed_as_well(tmp_path, capsys):
+    subclassed = Subclassed()
+    subclassed(keras.ops.ones((1, 30)))
+    subclassed.save(tmp_path / "subclassed.keras")
+    assert _run("analyze", tmp_path / "subclassed.keras", "--rank=0.25") == 0
+    assert "dense" in capsys.readouterr().out
 
 
 def test_what_is_no_model(tmp_path, capsys):
@@ -122,13 +130,10 @@ def test_what_is_no_model(tmp_path, capsys):
     (tmp_path / "text.h5").write_text("no model")
     (tmp_path / "text.txt").write_text("no model")
     (tmp_path / "folder.keras").mkdir()
-    subclassed = Subclassed()
-    subclassed(keras.ops.ones((1, 3)))
-    subclassed.save(tmp_path / "subclassed.keras")
     before = _files(tmp_path)
     for name, message in {
         "missing.keras": "there is no such file", "text.keras": "cannot load", "text.h5": "cannot load", "text.txt": "'.txt'",
-        "folder.keras": "it is a folder", "subclassed.keras": "Functional or Sequential",
+        "folder.keras": "it is a folder",
     }.items():  # fmt: skip
         assert _run("analyze", tmp_path / name) == 1
         error = capsys.readouterr().err

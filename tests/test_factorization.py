@@ -281,11 +281,14 @@ def test_own_layers_with_groups_become_stock_layers(rng):
     assert small.layers[0].groups == 3
 
 
-def test_own_layers_inside_a_wrapper_are_a_clear_error():
+def test_own_layers_inside_a_wrapper_become_stock_layers(rng, tmp_path):
     wrapped = layers.TimeDistributed(lrpet.layers.LowRankDense(6, rank=2, name="inside"))
     model = keras.Sequential([keras.Input((5, 8)), layers.Dense(8), wrapped])
-    with pytest.raises(errors.LowRankError, match="wrapper.*'inside'"):
-        lrpet.factorize(model, lrpet.make_plan(model, 0.25))
+    data = rng.standard_normal((4, 5, 8)).astype("float32")
+    small = assert_full_rank_is_exact(model, data)
+    assert not [layer for layer in small._flatten_layers() if type(layer).__module__.startswith("lrpet_tf")]
+    small.save(tmp_path / "small.keras")
+    assert_same_outputs(small, keras.models.load_model(tmp_path / "small.keras"), data)
 
 
 def test_names_of_inputs_and_nested_models_are_taken_too(rng):
@@ -301,15 +304,17 @@ def test_unnamed_inputs_keep_their_names():
     assert small.layers[0].name == model.layers[0].name
 
 
-def test_a_call_of_ones_own_is_not_ignored():
+def test_a_call_of_ones_own_is_not_ignored(rng):
     class Doubled(keras.Model):
         def call(self, inputs, training=None, mask=None):
             return 2 * super().call(inputs, training=training, mask=mask)
 
     inputs = keras.Input((8,))
     model = Doubled(inputs, layers.Dense(8)(inputs))
-    with pytest.raises(errors.UnsupportedModelError, match="`call` of its own.*class Doubled"):
-        lrpet.make_plan(model, 0.25)
+    data = rng.standard_normal((4, 8)).astype("float32")
+    small = lrpet.factorize(model, lrpet.make_plan(model, 1.0, keep_if_no_gain=True))
+    assert_same_outputs(model, small, data)
+    assert relative_difference(2 * model.layers[-1](data), small(data)) < 1e-5
 
 
 def test_a_training_step_of_ones_own_is_fine(rng):

@@ -195,4 +195,7 @@ def test_custom_layers_with_a_kernel_are_listed():
 
     model = keras.Sequential([keras.Input((40,)), layers.Dense(32, name="dense"), Mine(name="mine")])
     (skipped,) = lrpet.make_plan(model, 0.25).skipped
-    assert (skipped.path, skipped.reason) == ("mine", "no adapter for layers of type Mine")
+    assert (skipped.path, skipped.reason) == (
+        "mine",
+        "no adapter for layers of type Mine: pass one in `adapters` (docs/adapters.md)",
+    )

@@ -30,7 +30,7 @@ def measure_latency(
     *,
     quantize: str | None = None,
     threads: int = 1,
-    decomposition: str = "auto",
+    decomposition: str = "channel",
     plans: Iterable[Mapping] = (),
     cache: str | os.PathLike | None = "default",
     seconds: float = 10.0,

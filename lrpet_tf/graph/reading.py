@@ -11,7 +11,7 @@ import keras
 from lrpet_tf import adapters
 from lrpet_tf.adapters import Adapter, KernelAdapter
 from lrpet_tf.errors import UnsupportedModelError
-from lrpet_tf.graph.replay import check_built, is_graph, model_input, replay
+from lrpet_tf.graph.replay import check_built, has_graph, is_graph, model_input, replay
 from lrpet_tf.graph.tracing import trace
 
 Shape = tuple[int | None, ...]
@@ -82,7 +82,7 @@ class _Place(NamedTuple):
 
     def inside(self, operation) -> "_Place":
         """Returns the place inside a model, or inside a layer."""
-        within = self.within if is_graph(operation) else (*self.within, operation)
+        within = self.within if has_graph(operation) else (*self.within, operation)
         return self._replace(prefix=f"{self.prefix}{operation.name}/", within=within)
 
     def repeated(self, times: int | None) -> "_Place":
@@ -107,7 +107,7 @@ class _Reader:
         enters = functools.partial(_is_made_of_layers, extra=self._extra)
         for seen in trace(model, args, kwargs, enters):
             at = functools.reduce(_Place.inside, seen.holders, place)
-            if not is_graph(seen.layer):
+            if not has_graph(seen.layer):
                 self._note(seen.layer, seen.inputs, seen.outputs, seen.input_shape, seen.output_shape, at)
 
     def _call(self, operation, args, kwargs, place: _Place):
@@ -193,7 +193,8 @@ def read_graph(model: keras.Model, extra: Mapping[type, Adapter] | None = None) 
 
 
 def _read_code(model: keras.Model, reader: _Reader) -> Graph:
-    on_symbols(model, lambda symbols: reader.opaque(model, (symbols,), {}, _Place(within=(model,))))
+    place = _Place() if has_graph(model) else _Place(within=(model,))
+    on_symbols(model, lambda symbols: reader.opaque(model, (symbols,), {}, place))
     return Graph(tuple(reader.calls), (), reader.unseen)
 
 

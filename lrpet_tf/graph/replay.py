@@ -13,6 +13,11 @@ def is_graph(operation) -> bool:
     return is_model and type(operation).call.__module__.startswith("keras.")
 
 
+def has_graph(operation) -> bool:
+    """Returns whether an operation is a model with a graph, be it that its `call` does more than run it."""
+    return isinstance(operation, (keras.Sequential, keras.Function)) and bool(getattr(operation, "inputs", None))
+
+
 def input_layer(tensor: keras.KerasTensor) -> keras.layers.InputLayer:
     """Returns the layer that an input tensor of a model comes from."""
     return tensor._keras_history.operation

@@ -7,7 +7,7 @@ import keras
 
 from lrpet_tf.adapters.copying import carry_state, copy_operation
 from lrpet_tf.graph.reading import on_symbols
-from lrpet_tf.graph.replay import check_built, input_layer, is_graph, replay
+from lrpet_tf.graph.replay import check_built, has_graph, input_layer, replay
 from lrpet_tf.graph.swapping import swap
 
 
@@ -39,19 +39,32 @@ class _Rewriter:
         else:
             inputs = keras.tree.map_structure(_like, source.input)
             outputs = replay(source, inputs, self._call)
-            copy = _of_the_same_class(source, inputs, outputs)
+            copy = keras.Model(inputs, outputs, name=source.name)
+        if type(source) is not type(copy):
+            copy.__class__ = type(source)
+            self._carry_attributes(source, copy)
         self.wholes[id(source)] = copy
         _carry_trainable(source, copy)
         return copy
 
+    def _carry_attributes(self, source: keras.Model, copy: keras.Model) -> None:
+        """Gives a copy the attributes that the user's own code has set and its methods may need."""
+        for name, value in vars(source).items():
+            if name in vars(copy) or name.startswith("_"):
+                continue
+            if isinstance(value, keras.metrics.Metric):
+                value = type(value).from_config(value.get_config())
+            if isinstance(value, keras.layers.Layer):
+                value = self.wholes.get(id(value))
+            if value is not None and not isinstance(value, keras.Variable):
+                setattr(copy, name, value)
+
     def _sequential(self, source: keras.Sequential) -> keras.Sequential:
         copy = keras.Sequential([_like(source.inputs[0])], name=source.name)
-        copy.__class__ = type(source)
         for original in source.layers:
             self._call_of(original)
             for layer in self._layers_of(original):
                 copy.add(layer)
-        _carry_attributes(source, copy)
         return copy
 
     def _layers_of(self, original) -> list:
@@ -69,7 +82,7 @@ class _Rewriter:
         return self._made[id(operation)]
 
     def _make(self, operation) -> Callable:
-        if is_graph(operation):
+        if has_graph(operation):
             copy = self.model(operation)
         else:
             is_layer = isinstance(operation, keras.layers.Layer)
@@ -105,7 +118,7 @@ class _Rewriter:
         """Returns what is to stand in the place of a layer inside another one, or `None` for its copy."""
         if id(source) in self.wholes:
             return self.wholes[id(source)]
-        if is_graph(source):
+        if has_graph(source):
             copy = self.model(source)
         else:
             copy = self._replace_inside(source, holder)
@@ -123,26 +136,6 @@ def _like(tensor: keras.KerasTensor) -> keras.KerasTensor:
     return keras.Input(
         batch_shape=tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, name=source.name, optional=source.optional
     )
-
-
-def _of_the_same_class(source: keras.Model, inputs, outputs) -> keras.Model:
-    """Returns a model of a graph, of the class of the source, with the attributes that its methods may need."""
-    copy = keras.Model(inputs, outputs, name=source.name)
-    if type(source) is not type(copy):
-        copy.__class__ = type(source)
-        _carry_attributes(source, copy)
-    return copy
-
-
-def _carry_attributes(source: keras.Model, copy: keras.Model) -> None:
-    """Gives a copy the attributes that the user's own code has set, state of their own included."""
-    for name, value in vars(source).items():
-        if name in vars(copy) or name.startswith("_"):
-            continue
-        if isinstance(value, keras.metrics.Metric):
-            value = type(value).from_config(value.get_config())
-        if not isinstance(value, keras.layers.Layer | keras.Variable):
-            setattr(copy, name, value)
 
 
 def _carry_trainable(source, copy) -> None:
@@ -176,6 +169,6 @@ def rewrite(
     """
     check_built(model)
     rewriter = _Rewriter(replace, replace_inside, copy)
-    rewritten = rewriter.model(model) if is_graph(model) else rewriter.code(model)
+    rewritten = rewriter.model(model) if has_graph(model) else rewriter.code(model)
     rewriter.finish()
     return rewritten

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import keras
 
-from lrpet_tf.graph.replay import is_graph
+from lrpet_tf.graph.replay import has_graph
 
 
 def swap(source: keras.layers.Layer, copy: keras.layers.Layer, replace: Callable) -> None:
@@ -16,7 +16,7 @@ def swap(source: keras.layers.Layer, copy: keras.layers.Layer, replace: Callable
         replace: `replace(layer inside the source, its holder)` gives the built layer to put in the place of its copy, or
             `None`.
     """
-    if is_graph(source):
+    if has_graph(source):
         return
     for inner, twin in list(zip(source._layers, copy._layers, strict=True)):
         made = replace(inner, source)
@@ -31,6 +31,8 @@ def _put(holder: keras.layers.Layer, old: keras.layers.Layer, new: keras.layers.
     tracker = holder._tracker
     tracker.replace_tracked_value("layers", old, new)
     for name, value in vars(holder).items():
+        if name == "_tracker" or name.startswith("_self_"):  # the books that Keras and TensorFlow keep
+            continue
         found = _replaced(value, old, new)
         if found is not value:
             vars(holder)[name] = found
@@ -40,6 +42,8 @@ def _replaced(value, old, new):
     """Returns a value with one layer replaced; lists and dicts are changed in place."""
     if value is old:
         return new
+    if type(value).__module__.split(".")[0] not in ("builtins", "collections", "keras"):
+        return value
     if isinstance(value, list):
         for index, each in enumerate(value):
             list.__setitem__(value, index, _replaced(each, old, new))

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from lrpet_tf.decompositions import DECOMPOSITIONS
 from lrpet_tf.errors import RankError
 from lrpet_tf.layers import LowRankConv2D, LowRankDense
 from lrpet_tf.linalg import compose
@@ -13,6 +14,10 @@ CASES = {
     f"conv {name}": (lambda options=options: LowRankConv2D(8, rank=0.5, **options), (13, 11, 6))
     for name, options in CONVOLUTIONS.items()
 } | {
+    f"conv {form}": (lambda form=form: LowRankConv2D(8, 3, rank=0.5, strides=2, decomposition=form), (13, 11, 6))
+    for form in DECOMPOSITIONS
+} | {
+    "grouped tucker2": (lambda: LowRankConv2D(8, 3, rank=0.5, groups=2, decomposition="tucker2"), (13, 11, 6)),
     "dense": (lambda: LowRankDense(8, rank=4, activation="relu"), (12,)),
     "dense on a sequence": (lambda: LowRankDense(8, rank=0.5, use_bias=False), (5, 12)),
 }  # fmt: skip
@@ -29,9 +34,9 @@ def _model(make, shape):
 def test_computes_what_the_dense_layer_with_the_composed_kernel_computes(rng, make, shape):
     model, layer = _model(make, shape)
     kind = keras.layers.Conv2D if isinstance(layer, LowRankConv2D) else keras.layers.Dense
-    dense = kind.from_config({key: value for key, value in layer.get_config().items() if key != "rank"})
+    dense = kind.from_config({key: value for key, value in layer.get_config().items() if key not in ("rank", "decomposition")})
     dense.build((None, *shape))
-    kernel = compose(layer.chain())
+    kernel = compose(layer.chain(), getattr(layer, "groups", 1))
     weights = [kernel if kind is keras.layers.Conv2D else kernel[0, 0]]
     if layer.use_bias:
         layer.bias.assign(rng.uniform(0.1, 1.0, 8))
@@ -48,6 +53,15 @@ def test_starts_as_the_truncated_dense_kernel():
     dense = ops.convert_to_numpy(keras.initializers.HeNormal(seed=1)((3, 3, 4, 8))).reshape(-1, 8)
     expected = oracle.truncated(dense, 3, energy="none")[0]
     np.testing.assert_allclose(compose(layer.chain()).reshape(-1, 8), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", DECOMPOSITIONS)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_full_rank_starts_as_the_dense_kernel(form, groups):
+    options = {"rank": 1.0, "decomposition": form, "groups": groups}
+    _, layer = _model(lambda: LowRankConv2D(8, 3, kernel_initializer=keras.initializers.HeNormal(seed=1), **options), (9, 9, 4))
+    dense = ops.convert_to_numpy(keras.initializers.HeNormal(seed=1)((3, 3, 4 // groups, 8)))
+    np.testing.assert_allclose(compose(layer.chain(), groups), dense, atol=2e-6)
 
 
 @case
@@ -99,11 +113,13 @@ def test_bad_rank(rank):
         LowRankDense(8, rank=rank, name="mine")
 
 
-def test_rank_above_full_rank_and_groups():
+def test_rank_above_full_rank_and_unknown_forms():
     with pytest.raises(RankError, match="'mine'.*full rank, 8.*rank=9"):
         LowRankDense(8, rank=9, name="mine").build((None, 12))
-    with pytest.raises(ValueError, match="groups=2.*'mine'"):
-        LowRankConv2D(8, 3, rank=2, groups=2, name="mine")
+    with pytest.raises(RankError, match="'mine'.*full rank, 4.*rank=5"):
+        LowRankConv2D(8, 3, rank=5, groups=2, name="mine").build((None, 9, 9, 12))
+    with pytest.raises(ValueError, match="decomposition='cp'"):
+        LowRankConv2D(8, 3, rank=2, decomposition="cp")
 
 
 def test_an_activity_regularizer_counts_once(rng):
