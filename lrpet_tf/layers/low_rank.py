@@ -31,7 +31,7 @@ class _SpectralFactor(keras.initializers.Initializer):
         return ops.cast(ops.reshape(factor, shape), dtype or "float32")
 
 
-class _FactorChain:
+class _LowRank:
     """Replaces the kernel of a Keras layer by a chain of factors of a given rank."""
 
     def __init__(self, *args, rank, decomposition="channel", **kwargs):
@@ -102,7 +102,7 @@ class _FactorChain:
 
 
 @keras.saving.register_keras_serializable(package="lrpet_tf")
-class LowRankConv2D(_FactorChain, keras.layers.Conv2D):
+class LowRankConv2D(_LowRank, keras.layers.Conv2D):
     """A convolution of low rank, trained as its factors: `kh×kw, in → rank`, then `1×1, rank → filters`.
 
     `factorize` writes it as the stock Conv2D layers that it is.
@@ -135,7 +135,7 @@ class LowRankConv2D(_FactorChain, keras.layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable(package="lrpet_tf")
-class LowRankDense(_FactorChain, keras.layers.Dense):
+class LowRankDense(_LowRank, keras.layers.Dense):
     """A Dense layer of low rank, trained as its factors: `in → rank`, then `rank → units`.
 
     `factorize` writes it as the stock Dense layers that it is.
