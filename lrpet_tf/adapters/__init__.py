@@ -25,6 +25,7 @@ from lrpet_tf.adapters.recurrent import BidirectionalAdapter, RecurrentAdapter
 from lrpet_tf.adapters.separable import SeparableConvAdapter
 from lrpet_tf.errors import LowRankError, NonFiniteKernelError
 from lrpet_tf.layers import LowRankConv2D, LowRankDense, LRPETConv2D, LRPETDense
+from lrpet_tf.layers.stock import factor_names
 
 ADAPTERS: dict[type, Adapter] = {
     layers.Conv1D: ConvAdapter(),
@@ -204,9 +205,12 @@ __all__ = [
     "WRAPPERS",
     "Adapter",
     "CompositeAdapter",
+    "ConvAdapter",
+    "DenseAdapter",
     "KernelAdapter",
     "StockLayer",
     "check_adapters",
+    "factor_names",
     "find",
     "find_composite",
     "find_counted",
