@@ -97,7 +97,7 @@ class Plan(JsonFile, Mapping[str, LayerPlan]):
         layers: The layers to factorize, in the order of the graph.
         skipped: The other layers that hold matrices of weights.
         note: What the rule has reached, in words.
-        adapters: The adapters of layers of your own that it was made with; they are not saved with it, so a plan that was loaded
+        adapters: The adapters of layers of your own that it was made with; they are not saved with it, so one that was loaded
             gets them from `with_adapters`.
     """
 

@@ -218,7 +218,7 @@ class Planner:
         adapter = self._adapter(layer)
         choices = decompositions.choices(self._decomposition, adapter.hwio_shape(layer))
         forms = tuple(self._form(path, form) for form in choices)
-        return Candidate(path, layer, self._dense(path), forms, adapter.declared_rank(layer))
+        return Candidate(path, layer, adapter, self._dense(path), forms, adapter.declared_rank(layer))
 
     def _form(self, path: str, form: Decomposition) -> Form:
         layer = self._layers[path]

@@ -63,14 +63,19 @@ def check_adapters(adapters: Mapping[type, Adapter] | None) -> dict[type, Adapte
     Raises:
         LowRankError: They are not a table of layer types and adapters.
     """
-    table = dict(adapters or {})
+    table = {} if adapters is None else adapters
+    if not isinstance(table, Mapping):
+        raise LowRankError(
+            "`adapters` must be a dict of layer classes to adapters, such as {MyLayer: MyAdapter()} (docs/adapters.md). "
+            f"Received: adapters={adapters!r}"
+        )
     for kind, adapter in table.items():
         if not (isinstance(kind, type) and issubclass(kind, keras.layers.Layer) and isinstance(adapter, Adapter)):
             raise LowRankError(
                 "`adapters` must map layer classes to instances of lrpet_tf.adapters.KernelAdapter (docs/adapters.md). "
                 f"Received: {kind!r}: {adapter!r}"
             )
-    return table
+    return dict(table)
 
 
 def find_counted(layer: keras.layers.Layer, extra: Mapping[type, Adapter] = {}) -> Adapter | None:

@@ -207,6 +207,8 @@ class KernelAdapter(Adapter):
             return f"its kernel is quantized ({layer.quantization_mode}): factorize before quantizing"
         if getattr(layer, "lora_enabled", False):
             return "LoRA is enabled: merge it by saving and reloading the model first"
+        if len(self.hwio_shape(layer)) < 3:
+            return f"its kernel has the shape {self.hwio_shape(layer)}, where (*spatial sizes, in, out) is expected"
         size = math.prod(self.hwio_shape(layer))
         if not size:
             return f"its kernel is empty: {'×'.join(map(str, self.hwio_shape(layer)))}"

@@ -77,7 +77,8 @@ class LatencyBudget(Budget):
         """Returns what each layer takes in each form; the rest of the model is what its whole takes beyond them."""
         table = self._given_table()
         if table is None:
-            measure = functools.partial(measure_latency, problem.model, quantize=self.quantize, threads=self.threads)
+            options = {"quantize": self.quantize, "threads": self.threads, "adapters": problem.graph.adapters}
+            measure = functools.partial(measure_latency, problem.model, **options)
             table = problem.once((self.quantize, self.threads), measure)
         keys = calls_by_path(problem.graph)
         options = [self._weighed(candidate, keys.get(candidate.path, ()), table) for candidate in problem.candidates]
