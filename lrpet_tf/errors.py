@@ -76,8 +76,8 @@ class MissingAdapterError(PlanMismatchError):
     def __init__(self, model_name: str, path: str, kind: str):
         LowRankError.__init__(
             self,
-            f"The plan holds layer '{path}' of model '{model_name}', of type {kind}, and no adapter for this type: adapters are "
-            "not saved with a plan. Give them: factorize(model, plan, adapters={…}), or "
+            f"The plan holds layer '{path}' of model '{model_name}', of type {kind}, and no adapter for this type: adapters "
+            "are not saved with a plan. Give them: factorize(model, plan, adapters={…}), or "
             "plan.with_adapters({…}) for anything else (docs/adapters.md).",
         )
 
