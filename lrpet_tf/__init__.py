@@ -1,6 +1,6 @@
 """Low-rank training and edge export for Keras."""
 
-from lrpet_tf import layers, linalg, ranks
+from lrpet_tf import adapters, layers, linalg, ranks
 from lrpet_tf.analysis import plot_budget, plot_spectra
 from lrpet_tf.costs import LatencyTable, count_macs, count_params, measure_latency
 from lrpet_tf.errors import LowRankError
@@ -32,6 +32,7 @@ __all__ = [
     "SizeBudget",
     "SkippedLayer",
     "__version__",
+    "adapters",
     "count_macs",
     "count_params",
     "export_tflite",

@@ -70,6 +70,18 @@ class PlanMismatchError(LowRankError):
         )
 
 
+class MissingAdapterError(PlanMismatchError):
+    """A plan that was saved without the adapter of one of its layers."""
+
+    def __init__(self, model_name: str, path: str, kind: str):
+        LowRankError.__init__(
+            self,
+            f"The plan holds layer '{path}' of model '{model_name}', of type {kind}, and no adapter for this type: adapters "
+            "are not saved with a plan. Give them: factorize(model, plan, adapters={…}), or "
+            "plan.with_adapters({…}) for anything else (docs/adapters.md).",
+        )
+
+
 class NonFiniteKernelError(LowRankError):
     """A kernel, or the scale of its batch norm, that holds NaN or infinity."""
 

@@ -1,6 +1,5 @@
 """Rewriting a trained model: each planned layer becomes a chain of small stock layers."""
 
-import dataclasses
 import functools
 import warnings
 from collections.abc import Mapping
@@ -44,14 +43,15 @@ def factorize(model: keras.Model, plan: Plan | None = None, *, adapters: Mapping
         model: A built model; models nested in it are rewritten too. It is not changed.
         plan: A plan for it. By default the plan that `LRPETCallback` left on the model, or else each kernel's numerical
             rank.
-        adapters: Adapters of layers of your own, where there is no plan that holds them.
+        adapters: Adapters of layers of your own, by class, where there is no plan that holds them, as one that was loaded: see
+            docs/adapters.md.
 
     Returns:
         A new model of the same class that shares nothing with `model`, compiled as `model` is, with a fresh optimizer.
 
     Raises:
-        LowRankError: A layer of your own cannot be copied from its configuration.
-        PlanMismatchError: The plan was made for another model.
+        LowRankError: A layer of your own cannot be copied from its configuration, or `adapters` is no table of adapters.
+        PlanMismatchError: The plan was made for another model, or was loaded without the adapters that it needs.
         UnsupportedModelError: The model is not built, or its code cannot be run on symbols.
         NonFiniteKernelError: A kernel holds NaN or infinity.
         NothingToFactorizeError: No plan was given or left, and no kernel is of low rank.
@@ -63,7 +63,7 @@ def factorize(model: keras.Model, plan: Plan | None = None, *, adapters: Mapping
     given = attached(model) if plan is None else check_plan(plan)
     plan = given if given is not None else make_plan(model, NumericalRank(), adapters=adapters)
     if adapters is not None:
-        plan = dataclasses.replace(plan, adapters=table.check_adapters(adapters))
+        plan = plan.with_adapters(adapters)
     layers = plan.resolve(model)
     chains = {id(layer): own for path, layer in layers.items() if (own := _own_chain(path, layer)) is not None}
     losses = {}

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 import keras
 
 from lrpet_tf import decompositions
-from lrpet_tf.adapters import Adapter, KernelAdapter, find
+from lrpet_tf.adapters import Adapter, KernelAdapter, check_adapters, find
 from lrpet_tf.adapters.batch_norm import is_batch_norm
-from lrpet_tf.errors import LowRankError, PlanMismatchError, require
+from lrpet_tf.errors import LowRankError, MissingAdapterError, PlanMismatchError, require
 from lrpet_tf.files import JsonFile
 from lrpet_tf.graph import read_graph
 from lrpet_tf.linalg import resolve_rank
@@ -97,7 +97,8 @@ class Plan(JsonFile, Mapping[str, LayerPlan]):
         layers: The layers to factorize, in the order of the graph.
         skipped: The other layers that hold matrices of weights.
         note: What the rule has reached, in words.
-        adapters: The adapters of layers of your own that it was made with; they are not saved with it.
+        adapters: The adapters of layers of your own that it was made with; they are not saved with it, so one that was loaded
+            gets them from `with_adapters`.
     """
 
     layers: tuple[LayerPlan, ...]
@@ -193,6 +194,17 @@ class Plan(JsonFile, Mapping[str, LayerPlan]):
         except (ValueError, KeyError, TypeError) as error:
             raise LowRankError(f"This is not a plan saved by Plan.save: {error}") from error
 
+    def with_adapters(self, adapters: Mapping[type, Adapter]) -> "Plan":
+        """Returns the same plan with other adapters, as a plan needs that was loaded.
+
+        Args:
+            adapters: Adapters of layers of your own, by class: see docs/adapters.md.
+
+        Raises:
+            LowRankError: This is no table of adapters.
+        """
+        return dataclasses.replace(self, adapters=check_adapters(adapters))
+
     def resolve(self, model: keras.Model) -> dict[str, keras.layers.Layer]:
         """Finds the layers that the plan speaks of in a model.
 
@@ -203,7 +215,7 @@ class Plan(JsonFile, Mapping[str, LayerPlan]):
             Its layers by path, batch norms included.
 
         Raises:
-            PlanMismatchError: A planned layer is missing, or its kernel has another shape.
+            PlanMismatchError: A planned layer is missing, or its kernel has another shape, or its adapter was not given.
             RankError: A rank is above the full rank of its layer.
             UnsupportedModelError: The graph of the model cannot be read.
         """
@@ -211,6 +223,8 @@ class Plan(JsonFile, Mapping[str, LayerPlan]):
         for planned in self.layers:
             layer = layers.get(planned.path)
             adapter = find(layer, self.adapters) if layer is not None else None
+            if layer is not None and adapter is None and type(layer).__name__ == planned.layer_type:
+                raise MissingAdapterError(model.name, planned.path, planned.layer_type)
             if not isinstance(adapter, KernelAdapter):
                 raise PlanMismatchError(model.name, planned.path, f"no layer of type {planned.layer_type}")
             if adapter.hwio_shape(layer) != planned.kernel_shape:

@@ -218,7 +218,7 @@ class Planner:
         adapter = self._adapter(layer)
         choices = decompositions.choices(self._decomposition, adapter.hwio_shape(layer))
         forms = tuple(self._form(path, form) for form in choices)
-        return Candidate(path, layer, self._dense(path), forms, adapter.declared_rank(layer))
+        return Candidate(path, layer, adapter, self._dense(path), forms, adapter.declared_rank(layer))
 
     def _form(self, path: str, form: Decomposition) -> Form:
         layer = self._layers[path]
@@ -237,9 +237,10 @@ class Planner:
         return Form(form.name, full_rank, cost, read_spectrum)
 
     def _extra_params(self, layer, shapes) -> int:
+        own = self._adapter(layer).extra_params(layer, shapes)
         (within, *_) = (call.within for call in self._graph.calls_of(layer))
         composite = table.find_composite(within[0]) if len(within) == 1 else None
-        return 0 if composite is None else composite.extra_params(within[0], layer, shapes)
+        return own if composite is None else own + composite.extra_params(within[0], layer, shapes)
 
     def _linked(self, chosen: dict[str, Choice | Dense]) -> dict[str, Choice | Dense]:
         """Returns what was chosen, with the least of the ranks where ranks must be equal."""

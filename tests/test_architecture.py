@@ -27,7 +27,7 @@ ALLOWED = {
         "planning",
         "report",
     },
-    "export": {"errors", "files", "data", "report", "graph", "litert", "costs"},
+    "export": {"errors", "files", "data", "report", "adapters", "graph", "litert", "costs"},
     "report": {"errors", "files"},
     "cli": {*ORDER, "factorization", "export"},
     "__main__": {"cli"},

@@ -25,6 +25,7 @@ from lrpet_tf.adapters.recurrent import BidirectionalAdapter, RecurrentAdapter
 from lrpet_tf.adapters.separable import SeparableConvAdapter
 from lrpet_tf.errors import LowRankError, NonFiniteKernelError
 from lrpet_tf.layers import LowRankConv2D, LowRankDense, LRPETConv2D, LRPETDense
+from lrpet_tf.layers.stock import factor_names
 
 ADAPTERS: dict[type, Adapter] = {
     layers.Conv1D: ConvAdapter(),
@@ -62,14 +63,19 @@ def check_adapters(adapters: Mapping[type, Adapter] | None) -> dict[type, Adapte
     Raises:
         LowRankError: They are not a table of layer types and adapters.
     """
-    table = dict(adapters or {})
+    table = {} if adapters is None else adapters
+    if not isinstance(table, Mapping):
+        raise LowRankError(
+            "`adapters` must be a dict of layer classes to adapters, such as {MyLayer: MyAdapter()} (docs/adapters.md). "
+            f"Received: adapters={adapters!r}"
+        )
     for kind, adapter in table.items():
         if not (isinstance(kind, type) and issubclass(kind, keras.layers.Layer) and isinstance(adapter, Adapter)):
             raise LowRankError(
                 "`adapters` must map layer classes to instances of lrpet_tf.adapters.KernelAdapter (docs/adapters.md). "
                 f"Received: {kind!r}: {adapter!r}"
             )
-    return table
+    return dict(table)
 
 
 def find_counted(layer: keras.layers.Layer, extra: Mapping[type, Adapter] = {}) -> Adapter | None:
@@ -204,9 +210,12 @@ __all__ = [
     "WRAPPERS",
     "Adapter",
     "CompositeAdapter",
+    "ConvAdapter",
+    "DenseAdapter",
     "KernelAdapter",
     "StockLayer",
     "check_adapters",
+    "factor_names",
     "find",
     "find_composite",
     "find_counted",

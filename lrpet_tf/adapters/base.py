@@ -146,7 +146,15 @@ class KernelAdapter(Adapter):
         return None if kernel is None or other is None else kernel + other
 
     def extra_params(self, layer: keras.layers.Layer, shapes: Sequence[FactorShape]) -> int:
-        """Returns the number of weights that a chain needs beside its factors and what the layer has anyway."""
+        """Returns how many weights more a chain has than its factors and what the layer has beside its kernel.
+
+        Args:
+            layer: The layer.
+            shapes: The factors.
+
+        Returns:
+            A negative number where `stock_chain` merges weights into the factors.
+        """
         return 0
 
     def call_chain(self, made: Sequence[keras.layers.Layer], args: tuple, kwargs: dict):
@@ -199,6 +207,8 @@ class KernelAdapter(Adapter):
             return f"its kernel is quantized ({layer.quantization_mode}): factorize before quantizing"
         if getattr(layer, "lora_enabled", False):
             return "LoRA is enabled: merge it by saving and reloading the model first"
+        if len(self.hwio_shape(layer)) < 3:
+            return f"its kernel has the shape {self.hwio_shape(layer)}, where (*spatial sizes, in, out) is expected"
         size = math.prod(self.hwio_shape(layer))
         if not size:
             return f"its kernel is empty: {'×'.join(map(str, self.hwio_shape(layer)))}"

@@ -45,7 +45,7 @@ class ConvAdapter(KernelAdapter):
 
     def embedded(self, layer, chain: Chain, form: str, rank: int):
         """Returns a LowRankConv2D for a Conv2D; see `KernelAdapter.embedded`."""
-        if layer.rank != 2:
+        if layer.rank != 2 or type(self).stock_chain is not ConvAdapter.stock_chain:  # a user's chain may hold other layers
             return super().embedded(layer, chain, form, rank)
         made = LowRankConv2D.like(layer, rank, form)
         return made, [StockLayer(made, [weight for _, weights in self.stock_chain(layer, chain) for weight in weights])]

@@ -32,5 +32,7 @@ class DenseAdapter(KernelAdapter):
 
     def embedded(self, layer, chain: Chain, form: str, rank: int):
         """Returns a LowRankDense; see `KernelAdapter.embedded`."""
+        if type(self).stock_chain is not DenseAdapter.stock_chain:  # a user's chain may hold other layers
+            return super().embedded(layer, chain, form, rank)
         made = LowRankDense.like(layer, rank, form)
         return made, [StockLayer(made, [weight for _, weights in self.stock_chain(layer, chain) for weight in weights])]

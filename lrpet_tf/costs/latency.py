@@ -47,7 +47,7 @@ class LatencyTable(JsonFile):
         Raises:
             LowRankError: The table was not measured for this model.
         """
-        graph = read_graph(model)
+        graph = read_graph(model, getattr(plan, "adapters", None))
         total, keys = self.model_ms(graph, model.name), calls_by_path(graph)
         for path in plan or ():
             for key in keys.get(path, ()):

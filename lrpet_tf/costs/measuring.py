@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from lrpet_tf import decompositions
+from lrpet_tf.adapters import Adapter, check_adapters
 from lrpet_tf.costs.latency import LatencyTable
 from lrpet_tf.costs.micro import MODEL, micro_models, model_key
 from lrpet_tf.costs.size import BYTES_PER_WEIGHT
@@ -35,6 +36,7 @@ def measure_latency(
     cache: str | os.PathLike | None = "default",
     seconds: float = 10.0,
     verbose: bool = True,
+    adapters: Mapping[type, Adapter] | None = None,
 ) -> LatencyTable:
     """Times each distinct layer of a model as a small LiteRT model, dense and factorized at the ranks that matter.
 
@@ -51,6 +53,7 @@ def measure_latency(
             everything anew in one run.
         seconds: About how long to run the small models, beside the time to convert them.
         verbose: Whether to show a progress bar.
+        adapters: Adapters of layers of your own, by class: see docs/adapters.md.
 
     Returns:
         The table of this device.
@@ -67,7 +70,7 @@ def measure_latency(
         raise LowRankError(
             f"`quantize` must be None or 'int8', and `threads` at least 1. Received: quantize={quantize!r}, threads={threads!r}"
         )
-    graph = read_graph(model)
+    graph = read_graph(model, check_adapters(adapters))
     table, path = _open(cache, quantize, threads)
     extra: dict[str, list[tuple[str, int]]] = {}
     for plan in plans:

@@ -30,6 +30,7 @@ class MicroModel:
     Attributes:
         key: Says what it computes: equal for layers that take equally long.
         layer: A layer that it stands for.
+        adapter: Its adapter.
         input_shape: Shape of the input, without the batch axis.
         form: The decomposition, or `None` for the dense layer.
         rank: The rank, or `None`.
@@ -37,6 +38,7 @@ class MicroModel:
 
     key: str
     layer: keras.layers.Layer = dataclasses.field(repr=False)
+    adapter: KernelAdapter = dataclasses.field(repr=False)
     input_shape: tuple[int, ...]
     form: Decomposition | None
     rank: int | None
@@ -44,13 +46,12 @@ class MicroModel:
     def build(self, calls: int = 1) -> keras.Model:
         """Returns the micro-model, with random weights, in float32; called several times, on as many inputs."""
         inputs = outputs = [keras.Input(self.input_shape) for _ in range(calls)]
-        for layer in _stock_layers(self.layer, self.form, self.rank):
+        for layer in _stock_layers(self.layer, self.adapter, self.form, self.rank):
             outputs = [layer(x) for x in outputs]
         return in_float32(keras.Model(inputs, outputs) if calls > 1 else keras.Model(*inputs, *outputs))
 
 
-def _stock_layers(layer, form: Decomposition | None, rank: int | None) -> list[keras.layers.Layer]:
-    adapter = adapters.find(layer)
+def _stock_layers(layer, adapter: KernelAdapter, form: Decomposition | None, rank: int | None) -> list[keras.layers.Layer]:
     shape = adapter.hwio_shape(layer)
     shapes = whole(shape) if form is None else form.factor_shapes(shape, rank, adapter.groups(layer))
     chain = tuple(Factor(np.broadcast_to(np.float32(0), factor), axes) for factor, axes in shapes)
@@ -78,17 +79,20 @@ def _options(operation) -> dict:
         return {}
 
 
-def layer_key(layer: keras.layers.Layer, input_shape: Shape) -> str:
+def layer_key(layer: keras.layers.Layer, input_shape: Shape, adapter: KernelAdapter | None = None) -> str:
     """Returns what a layer computes at one input size, as text: kind, kernel, size, and a digest of all its options.
 
     Args:
         layer: A built layer that can be factorized.
         input_shape: Shape of its input, with the batch axis.
+        adapter: Its adapter; by default the library's.
     """
-    (stock,) = _stock_layers(layer, None, None)
-    kernel, sizes = adapters.find(layer).hwio_shape(layer), input_shape[1:]
-    kind = type(stock).__name__.lower()
-    digest = _digest([kind, _relevant(stock.get_config()), kernel, sizes])
+    adapter = adapter or adapters.find(layer)
+    stock = _stock_layers(layer, adapter, None, None)
+    kernel, sizes = adapter.hwio_shape(layer), input_shape[1:]
+    kind = "-".join(type(each).__name__.lower() for each in stock)
+    configs = [_relevant(each.get_config()) for each in stock]
+    digest = _digest([kind, *configs, kernel, sizes])
     return f"{kind}-{'x'.join(map(str, kernel))}-on-{'x'.join(map(str, sizes))}-{digest}"
 
 
@@ -150,7 +154,11 @@ def micro_models(
                 f"The latency of layer '{call.path}' depends on an unknown size. Received: input shape {call.input_shape}. "
                 "Build the model on a keras.Input of fixed height and width to measure it."
             )
-        key, shape, groups = layer_key(call.layer, call.input_shape), adapter.hwio_shape(call.layer), adapter.groups(call.layer)
+        key, shape, groups = (
+            layer_key(call.layer, call.input_shape, adapter),
+            adapter.hwio_shape(call.layer),
+            adapter.groups(call.layer),
+        )
         distinct = [form for form in forms if form.is_distinct(shape)]
         wanted = [(None, None)] + [(form, rank) for form in distinct for rank in ranks_that_matter(form, shape, groups)]
         wanted += [(decompositions.get(name), rank) for name, rank in (extra or {}).get(call.path, ())]
@@ -158,13 +166,13 @@ def micro_models(
             entry = entry_key(key, form and form.name, rank)
             if entry not in seen:
                 seen.add(entry)
-                yield MicroModel(entry, call.layer, tuple(call.input_shape[1:]), form, rank)
+                yield MicroModel(entry, call.layer, adapter, tuple(call.input_shape[1:]), form, rank)
 
 
 def _kernel_calls(graph: Graph) -> Iterator[tuple[Call, KernelAdapter]]:
     """Yields the calls of layers that can be factorized, and that are calls of the graph itself."""
     for call in graph.calls:
-        adapter = adapters.find(call.layer)
+        adapter = adapters.find(call.layer, graph.adapters)
         if isinstance(adapter, KernelAdapter) and adapter.why_unsupported(call.layer) is None and not call.within:
             yield call, adapter
 
@@ -172,6 +180,6 @@ def _kernel_calls(graph: Graph) -> Iterator[tuple[Call, KernelAdapter]]:
 def calls_by_path(graph: Graph) -> dict[str, list[str]]:
     """Returns the layer keys of every call of each layer that can be factorized, by path."""
     keys: dict[str, list[str]] = {}
-    for call, _ in _kernel_calls(graph):
-        keys.setdefault(call.path, []).append(layer_key(call.layer, call.input_shape))
+    for call, adapter in _kernel_calls(graph):
+        keys.setdefault(call.path, []).append(layer_key(call.layer, call.input_shape, adapter))
     return keys

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from lrpet_tf import adapters
+from lrpet_tf.adapters import KernelAdapter
 from lrpet_tf.costs.micro import MicroModel
 from lrpet_tf.decompositions import Decomposition
 from lrpet_tf.graph import in_float32, rewrite
@@ -52,6 +52,7 @@ def file_bytes(model: keras.Model, quantize: str | None = None) -> int:
 
 def chain_structure(
     layer: keras.layers.Layer,
+    adapter: KernelAdapter,
     input_shape: tuple[int | None, ...],
     form: Decomposition,
     quantize: str | None = None,
@@ -61,6 +62,7 @@ def chain_structure(
 
     Args:
         layer: A built layer that can be factorized; others of its type differ little.
+        adapter: Its adapter.
         input_shape: Shape of its input, without the batch axis.
         form: The decomposition.
         quantize: `None`, `"float16"` or `"int8"`.
@@ -70,11 +72,13 @@ def chain_structure(
         A line through the bytes at two ranks.
     """
     shape = tuple(size or 8 for size in input_shape)
-    full_rank = form.max_rank(adapters.find(layer).hwio_shape(layer), adapters.find(layer).groups(layer))
+    full_rank = form.max_rank(adapter.hwio_shape(layer), adapter.groups(layer))
     ranks = [min(rank, full_rank) for rank in _PROBES]
     dense, *chains = (
         file_bytes(micro, quantize) - BYTES_PER_WEIGHT[quantize] * micro.count_params()
-        for micro in (MicroModel("", layer, shape, form if rank else None, rank).build(calls) for rank in (None, *ranks))
+        for micro in (
+            MicroModel("", layer, adapter, shape, form if rank else None, rank).build(calls) for rank in (None, *ranks)
+        )
     )
     slope = max(0.0, (chains[1] - chains[0]) / (ranks[1] - ranks[0])) if ranks[1] > ranks[0] else 0.0
     return ChainStructure(chains[0] - dense - slope * ranks[0], slope)

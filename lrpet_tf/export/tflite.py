@@ -2,10 +2,12 @@
 
 import os
 import pathlib
+from collections.abc import Mapping
 
 import keras
 import numpy as np
 
+from lrpet_tf.adapters import Adapter, check_adapters
 from lrpet_tf.costs import count_macs, count_params
 from lrpet_tf.errors import ExportError, LowRankError
 from lrpet_tf.export.parity import OutputParity, compare
@@ -31,6 +33,7 @@ def export_tflite(
     tolerance: float | None = None,
     batch_size: int | None = 1,
     threads: int = 1,
+    adapters: Mapping[type, Adapter] | None = None,
 ) -> ExportReport:
     """Writes a model to a `.tflite` file, once the converted model is shown to agree with it.
 
@@ -50,6 +53,8 @@ def export_tflite(
             float16.
         batch_size: Batch size of the file; `None` for any, which costs some speed.
         threads: Threads for measuring the latency.
+        adapters: Adapters of layers of your own, by class, whose multiply-accumulates and weights are then counted too: see
+            docs/adapters.md.
 
     Returns:
         Size, multiply-accumulates, weights, agreement and latency, before and after.
@@ -58,8 +63,10 @@ def export_tflite(
         ExportError: The path does not end in `.tflite` or its folder does not exist, the samples do not fit the model, the
             model cannot be converted, or the outputs of the file differ by more than the tolerance. No file is written then.
         UnsupportedModelError: The model is not built, or its code cannot be run on symbols.
+        LowRankError: `adapters` is no table of adapters.
         ValueError: `quantize` is unknown.
     """
+    extra = check_adapters(adapters)
     if quantize not in _TOLERANCES:
         raise ValueError(f"`quantize` must be one of {tuple(_TOLERANCES)}. Received: quantize={quantize!r}")
     path = pathlib.Path(path)
@@ -93,8 +100,8 @@ def export_tflite(
         random_samples=samples is None,
         parity=parities["exported"],
         reference_parity=parities["reference"],
-        exported=_figures(model, converted["exported"], latencies["exported"]),
-        reference=None if reference is None else _figures(reference, converted["reference"], latencies["reference"]),
+        exported=_figures(model, converted["exported"], latencies["exported"], extra),
+        reference=(None if reference is None else _figures(reference, converted["reference"], latencies["reference"], extra)),
         threads=threads,
     )
     write_atomically(path, converted["exported"].content)
@@ -133,9 +140,9 @@ def _check(model: keras.Model, parity: tuple[OutputParity, ...], tolerance: floa
             )
 
 
-def _figures(model: keras.Model, converted: Converted, latency: float) -> FileFigures:
+def _figures(model: keras.Model, converted: Converted, latency: float, extra: Mapping[type, Adapter]) -> FileFigures:
     try:
-        macs = count_macs(model)
+        macs = count_macs(model, adapters=extra)
     except LowRankError:
         macs = None  # an image size is unknown
-    return FileFigures(len(converted.content), macs, count_params(model), latency)
+    return FileFigures(len(converted.content), macs, count_params(model, adapters=extra), latency)

@@ -51,11 +51,13 @@ class Graph:
         calls: The calls.
         outputs: Ids of the outputs.
         unseen: By path, why the inside of a layer could not be read.
+        adapters: The user's adapters that it was read with.
     """
 
     calls: tuple[Call, ...]
     outputs: tuple[int, ...]
     unseen: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    adapters: Mapping[type, Adapter] = dataclasses.field(default_factory=dict)
 
     def layers(self) -> dict[str, keras.Operation]:
         """Returns each layer once, by path, in the order of the first calls."""
@@ -95,7 +97,7 @@ class _Reader:
         self.calls: list[Call] = []
         self.tensors: list = []  # held, so that no id is given twice
         self.unseen: dict[str, str] = {}
-        self._extra = extra
+        self.extra = extra
         self._paths: dict[int, str] = {}
         self._taken: set[str] = set()
 
@@ -104,7 +106,7 @@ class _Reader:
 
     def opaque(self, model, args, kwargs, place: _Place):
         """Reads the calls inside a layer or model that is Python code, and returns what it puts out."""
-        enters = functools.partial(_is_made_of_layers, extra=self._extra)
+        enters = functools.partial(_is_made_of_layers, extra=self.extra)
         for seen in trace(model, args, kwargs, enters):
             at = functools.reduce(_Place.inside, seen.holders, place)
             if not has_graph(seen.layer):
@@ -115,7 +117,7 @@ class _Reader:
             inputs = args[0] if args else kwargs["inputs"]
             return self.run(operation, inputs, place.inside(operation))
         outputs = operation.compute_output_spec(*args, **kwargs)
-        adapter = adapters.find(operation, self._extra)
+        adapter = adapters.find(operation, self.extra)
         if isinstance(adapter, KernelAdapter):
             outputs = _with_known_sizes(outputs, adapter, operation, _symbols((args, kwargs))[0].shape)
         ins, outs = (_symbols(each) for each in ((args, kwargs), outputs))
@@ -124,7 +126,7 @@ class _Reader:
             inner = keras.KerasTensor(wrapper.inner_shape(ins[0].shape), ins[0].dtype)
             at = place.inside(operation).repeated(wrapper.times(ins[0].shape))
             self._call(wrapper.inner(operation), (inner,), {}, at)
-        elif _is_made_of_layers(operation, self._extra):
+        elif _is_made_of_layers(operation, self.extra):
             try:
                 self.opaque(operation, args, kwargs, place.inside(operation))
             except Exception as error:  # code of the user's own may fail in any way; the layer is then left alone
@@ -189,13 +191,13 @@ def read_graph(model: keras.Model, extra: Mapping[type, Adapter] | None = None) 
     if not is_graph(model):
         return _read_code(model, reader)
     outputs = reader.run(model, example_inputs(model, ""), _Place())
-    return Graph(tuple(reader.calls), tuple(id(tensor) for tensor in keras.tree.flatten(outputs)), reader.unseen)
+    return Graph(tuple(reader.calls), tuple(id(tensor) for tensor in keras.tree.flatten(outputs)), reader.unseen, reader.extra)
 
 
 def _read_code(model: keras.Model, reader: _Reader) -> Graph:
     place = _Place() if has_graph(model) else _Place(within=(model,))
     on_symbols(model, lambda symbols: reader.opaque(model, (symbols,), {}, place))
-    return Graph(tuple(reader.calls), (), reader.unseen)
+    return Graph(tuple(reader.calls), (), reader.unseen, reader.extra)
 
 
 def as_graph(model: keras.Model) -> keras.Model:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from lrpet_tf.adapters import KernelAdapter
 from lrpet_tf.costs import Cost
 from lrpet_tf.errors import LowRankError
 from lrpet_tf.graph import Graph
@@ -59,6 +60,7 @@ class Candidate:
     Attributes:
         path: Path of the layer.
         layer: The layer.
+        adapter: Its adapter.
         dense: Its cost as it is.
         forms: The decompositions to choose from, one as a rule.
         declared_rank: The rank that the author of the layer declared, or `None`.
@@ -66,6 +68,7 @@ class Candidate:
 
     path: str
     layer: keras.layers.Layer = dataclasses.field(repr=False)
+    adapter: KernelAdapter = dataclasses.field(repr=False)
     dense: Cost
     forms: tuple[Form, ...]
     declared_rank: float | int | None = None

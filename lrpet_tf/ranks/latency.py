@@ -78,8 +78,13 @@ class LatencyBudget(Budget):
         table = self._given_table()
         if table is None:
             forms = {form.name for candidate in problem.candidates for form in candidate.forms}
-            options = {"decomposition": "auto" if len(forms) > 1 else min(forms, default="channel")}
-            measure = functools.partial(measure_latency, problem.model, quantize=self.quantize, threads=self.threads, **options)
+            options = {
+                "quantize": self.quantize,
+                "threads": self.threads,
+                "decomposition": "auto" if len(forms) > 1 else min(forms, default="channel"),
+                "adapters": problem.graph.adapters,
+            }
+            measure = functools.partial(measure_latency, problem.model, **options)
             table = problem.once((self.quantize, self.threads), measure)
         keys = calls_by_path(problem.graph)
         options = [self._weighed(candidate, keys.get(candidate.path, ()), table) for candidate in problem.candidates]

@@ -52,7 +52,9 @@ class SizeBudget(Budget):
             structures = {}
             for key, each in firsts.items():
                 shape = problem.graph.calls_of(each.layer)[0].input_shape[1:]
-                weigh = functools.partial(chain_structure, each.layer, shape, decompositions.get(key[1]), self.quantize, key[2])
+                weigh = functools.partial(
+                    chain_structure, each.layer, each.adapter, shape, decompositions.get(key[1]), self.quantize, key[2]
+                )
                 structures[key] = problem.once((key, self.quantize), weigh)
                 progress.advance()
             options = [self._weighed(candidate, calls[candidate.path], structures) for candidate in problem.candidates]

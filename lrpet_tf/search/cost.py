@@ -1,10 +1,11 @@
 """What a plan costs: multiply-accumulates, weights, or a measured latency."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import keras
 
+from lrpet_tf.adapters import Adapter
 from lrpet_tf.costs import count_macs
 from lrpet_tf.errors import LowRankError
 from lrpet_tf.plan import Plan
@@ -28,12 +29,13 @@ class PlanCost:
     adds_up: bool
 
 
-def get_cost(cost, model: keras.Model) -> PlanCost:
+def get_cost(cost, model: keras.Model, adapters: Mapping[type, Adapter] | None = None) -> PlanCost:
     """Returns the cost that a user's `cost` stands for.
 
     Args:
         cost: `"macs"`, `"params"`, or an object with `predict(model, plan)` that gives milliseconds, such as a `LatencyTable`.
         model: The model.
+        adapters: The user's adapters.
 
     Returns:
         The cost.
@@ -42,7 +44,7 @@ def get_cost(cost, model: keras.Model) -> PlanCost:
         LowRankError: It is none of these, or the multiply-accumulates depend on an unknown image size.
     """
     if isinstance(cost, str) and cost == "macs":
-        count_macs(model)  # tells which size is unknown, where one is
+        count_macs(model, adapters=adapters)  # tells which size is unknown, where one is
         return PlanCost("MACs", lambda plan: plan.low_rank_macs, lambda count: megas(round(count)), adds_up=True)
     if isinstance(cost, str) and cost == "params":
         return PlanCost("weights", lambda plan: plan.low_rank_params, lambda count: megas(round(count)), adds_up=True)

@@ -81,7 +81,7 @@ def search_ranks(
         batch_size: Size of the batches that arrays are cut into.
         seed: Seed of the split, the proposals and the order of the training.
         verbose: Whether to show a progress bar.
-        **plan_options: `decomposition`, `include` and `exclude` of `make_plan`.
+        **plan_options: `decomposition`, `include`, `exclude` and `adapters` of `make_plan`.
 
     Returns:
         The trials; `result.best.plan` is the plan to train with, `result.plot("pareto.png")` draws the trade-off.
@@ -103,7 +103,7 @@ def search_ranks(
         holdout=holdout, batch_size=batch_size, seed=seed,
     )  # fmt: skip
     space = SearchSpace(model, groups, low, plan_options)
-    plan_cost = get_cost(cost, model)
+    plan_cost = get_cost(cost, model, plan_options.get("adapters"))
     data = search_data(
         train, scored_on, holdout=holdout, batch_size=batch_size, seed=seed, own_score=callable(score)
     )  # fmt: skip
@@ -127,7 +127,14 @@ def search_ranks(
 
 
 def _as_text(options: dict) -> dict[str, str]:
-    return {name: repr(value) for name, value in sorted(options.items())}
+    """Returns options of plans as text that is the same in another process: adapters by the names of their classes."""
+    named = {
+        name: {kind.__name__: type(adapter).__name__ for kind, adapter in value.items()}
+        if name == "adapters" and value
+        else value
+        for name, value in options.items()
+    }
+    return {name: repr(value) for name, value in sorted(named.items())}
 
 
 def _progress(study, trials: int, verbose: bool):

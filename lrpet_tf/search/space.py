@@ -11,7 +11,7 @@ from lrpet_tf.plan import Plan
 from lrpet_tf.planning import make_plan
 from lrpet_tf.ranks import Share
 
-_PLAN_OPTIONS = ("decomposition", "include", "exclude")
+_PLAN_OPTIONS = ("decomposition", "include", "exclude", "adapters")
 
 
 class SearchSpace:
@@ -25,7 +25,7 @@ class SearchSpace:
         groups: `"layer"`, or a dict of names to patterns of layer paths, one or several each. The first group that matches a
             layer counts; layers of no group stay dense.
         low: Least ratio.
-        plan_options: `decomposition`, `include` and `exclude` of `make_plan`.
+        plan_options: `decomposition`, `include`, `exclude` and `adapters` of `make_plan`.
 
     Attributes:
         names: Names of the ratios: layer paths, or names of groups.

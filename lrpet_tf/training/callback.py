@@ -56,7 +56,7 @@ class LRPETCallback(keras.callbacks.Callback):
         bn_rectify: Whether the scale of the batch norm that follows a layer is taken into account.
         recalibrate: Training data; the batch norms' moving statistics are refreshed on it after the last projection.
         recalibrate_steps: How many batches of it to use.
-        **plan_options: `decomposition`, `include`, `exclude` and `keep_if_no_gain` of `lrpet_tf.make_plan`.
+        **plan_options: `decomposition`, `include`, `exclude`, `keep_if_no_gain` and `adapters` of `lrpet_tf.make_plan`.
 
     Attributes:
         plan: The plan, once it is made. It is left on the model too, where `factorize(model)` finds it.
