@@ -10,6 +10,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
+import lrpet_tf as lrpet
 from examples.cifar10 import data, finetune, training
 
 SETTINGS = {
@@ -94,6 +95,17 @@ def test_fine_tuning_trains_the_factors_in_place(settings, tmp_path, monkeypatch
     assert [start[name].shape for name in factors] == [(3, 3, 16, 4), (1, 1, 4, 16)]
     for name in factors:
         assert np.abs(end[name] - start[name]).max() > 1e-3
+
+
+def test_a_model_of_low_rank_loses_nothing_when_it_is_cut_to_that_rank(settings):
+    model = keras.models.load_model(settings["model"])
+    plan = lrpet.make_plan(model, 0.25, exclude="logits")
+    lrpet.Projector(model, plan).project()
+    model.save(settings["model"])
+    result = finetune.run({**settings, "ranks": ["0.25"], "epochs": 1}, None)
+    (small,) = result["factorized"]
+    assert small["energy_kept"] == pytest.approx(1, abs=1e-5)
+    assert small["as_cut"] == result["not_factorized"]["test_accuracy"]
 
 
 class _Stop(keras.callbacks.Callback):
