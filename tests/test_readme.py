@@ -33,6 +33,21 @@ def test_the_whole_job_runs_as_written(tmp_path, monkeypatch, capsys):
     assert "top-1 agreement 100.0 %" in capsys.readouterr().out
 
 
+@pytest.mark.tensorflow
+def test_the_fine_tuning_runs_as_written():
+    import tensorflow as tf
+
+    (code,) = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "small.fit" in code]
+    model, images = models.residual()
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    plan = lrpet.make_plan(model, 0.25, exclude="head")
+    data = tf.data.Dataset.from_tensor_slices((np.tile(images, (8, 1, 1, 1)), np.arange(32) % 5)).batch(8)
+    names = {"keras": keras, "lrpet": lrpet, "model": model, "plan": plan, "train": data}
+    exec(code, names)
+    assert int(names["small"].optimizer.iterations) == 2 * len(data)
+    assert lrpet.count_macs(names["small"]) < lrpet.count_macs(model)
+
+
 def test_every_name_in_the_readme_exists():
     for name in set(re.findall(r"lrpet\.([A-Za-z_]+(?:\.[A-Za-z_0-9]+)?)", README)):
         value = lrpet
@@ -70,6 +85,24 @@ def test_the_rows_of_the_rules_are_the_committed_results(name, row):
     (line,) = [line for line in README.splitlines() if line.startswith(row)]
     assert line == f"{row} {100 * result['test_accuracy']:.2f} % |"
     assert 0.99 * 20147840 < result["macs"] <= 20147840
+
+
+def test_the_rows_of_the_fine_tuning_are_the_committed_results():
+    result = json.loads((RESULTS / "resnet20_dense_finetuned.json").read_text())
+    settings, given = result["settings"], result["not_factorized"]
+    assert settings["ranks"] == ["0.46", "MacsBudget(0.5)"]
+    assert (settings["epochs"], settings["learning_rate"], settings["recalibration_steps"]) == (2, 0.02, 50)
+    rows = {
+        "dense, trained on in the same way": {**given, "as_cut": given["test_accuracy"], "recalibrated": None},
+        "uniform share 0.46, fine-tuned": result["factorized"][0],
+        "`MacsBudget(0.5)`, fine-tuned": result["factorized"][1],
+    }
+    for name, row in rows.items():
+        assert len(row["history"]) == 2
+        accuracies = [row[key] for key in ("as_cut", "recalibrated", "fine_tuned")]
+        shown = ["-" if each is None else f"{100 * each:.2f} %" for each in accuracies]
+        cells = [name, f"{row['macs'] / 1e6:.2f} M", *shown, f"{row['seconds']:.0f} s"]
+        assert f"| {' | '.join(cells)} |" in README.splitlines()
 
 
 def test_the_latencies_are_the_committed_ones():

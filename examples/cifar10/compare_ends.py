@@ -12,20 +12,18 @@ import keras
 from absl import app, flags
 
 import lrpet_tf as lrpet
-from examples.cifar10 import data, models
+from examples.cifar10 import data, folders, models
 from examples.cifar10.outcome import accuracy, write_json
 from lrpet_tf.report import render
 
-_RUNS = flags.DEFINE_string("runs", "runs/cifar10", "Folder of the runs of train.py.")
 _RESULT = flags.DEFINE_string("result", "examples/cifar10/results/resnet20_ends.json", "The JSON file to write.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of TensorFlow Datasets; by default TFDS_DATA_DIR.")
 _STEPS = flags.DEFINE_integer("steps", 50, "Batches of 128 augmented training images to recalibrate on.")
 
 _STARTS = {"trained with LRPET": "resnet20_lrpet_046", "trained dense, cut once": "resnet20_dense"}
 
 
 def _before_projection(name: str) -> keras.Model:
-    saved = keras.models.load_model(pathlib.Path(_RUNS.value) / name / "before_projection.keras")
+    saved = keras.models.load_model(pathlib.Path(folders.RUNS.value) / name / "before_projection.keras")
     model = models.resnet(20, weight_decay=0)
     model.set_weights(saved.get_weights())
     return model
@@ -49,8 +47,8 @@ def _row(start: str, energy: str, recalibrate: bool, train, test) -> dict:
 def main(argv):
     """Measures the four ends from both starts and prints a table."""
     del argv
-    train = data.load("train", _DATA_DIR.value)
-    images, labels = data.load("test", _DATA_DIR.value)
+    train = data.load("train", folders.DATA.value)
+    images, labels = data.load("test", folders.DATA.value)
     test = data.normalise(images), labels
     rows = [
         _row(start, energy, recalibrate, train, test)

@@ -6,7 +6,6 @@ A run that was interrupted goes on where it stopped when the same command is giv
 the last epoch, never of the best one: choosing a checkpoint by its test accuracy would overstate every method.
 """
 
-import csv
 import json
 import pathlib
 
@@ -14,25 +13,12 @@ import keras
 from absl import app, flags, logging
 
 import lrpet_tf as lrpet
-from examples.cifar10 import data, models
+from examples.cifar10 import data, folders, models, training
 from examples.cifar10.outcome import accuracy, write_json
 
 _EXPERIMENT = flags.DEFINE_string("experiment", None, "JSON file that describes the run.", required=True)
-_RESULTS = flags.DEFINE_string("results", "examples/cifar10/results", "Folder of the JSON results.")
-_RUNS = flags.DEFINE_string("runs", "runs/cifar10", "Folder of checkpoints; a run leaves its models there.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of TensorFlow Datasets; by default TFDS_DATA_DIR.")
 
 _PLAN_OPTIONS = ("rank", "decomposition", "include", "exclude", "keep_if_no_gain", "replan_every")
-
-
-def _schedule(settings: dict, steps_per_epoch: int):
-    warmup = settings["warmup_epochs"] * steps_per_epoch
-    return keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else settings["learning_rate"],
-        decay_steps=settings["epochs"] * steps_per_epoch - warmup,
-        warmup_target=settings["learning_rate"] if warmup else None,
-        warmup_steps=warmup,
-    )
 
 
 def _compiled_model(settings: dict, steps_per_epoch: int) -> keras.Model:
@@ -40,7 +26,7 @@ def _compiled_model(settings: dict, steps_per_epoch: int) -> keras.Model:
     model = models.MODELS[settings["model"]](weight_decay=settings["weight_decay"])
     keras.config.set_dtype_policy("float32")
     model.compile(
-        optimizer=keras.optimizers.SGD(_schedule(settings, steps_per_epoch), momentum=0.9, nesterov=True),
+        training.optimizer(settings["learning_rate"], settings["epochs"], steps_per_epoch, settings["warmup_epochs"]),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         jit_compile=False,
@@ -48,20 +34,12 @@ def _compiled_model(settings: dict, steps_per_epoch: int) -> keras.Model:
     return model
 
 
-def _save(model: keras.Model, path: pathlib.Path) -> None:
-    partial = path.with_name(f"partial_{path.name}")
-    model.save(partial)
-    partial.replace(path)
-
-
 def _callbacks(settings: dict, model: keras.Model, folder: pathlib.Path) -> list[keras.callbacks.Callback]:
     before_projection = keras.callbacks.LambdaCallback(
-        on_test_begin=lambda logs: _save(model, folder / "before_projection.keras")
+        on_test_begin=lambda logs: training.save(model, folder / "before_projection.keras")
     )
     low_rank = [] if settings["lrpet"] is None else _low_rank(settings["lrpet"], folder / "plan.json")
-    history = keras.callbacks.CSVLogger(str(folder / "history.csv"), append=True)
-    checkpoint = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: _save(model, folder / "last.keras"))
-    return [before_projection, *low_rank, history, checkpoint]
+    return [before_projection, *low_rank, *training.keep(model, folder)]
 
 
 def _low_rank(options: dict, file: pathlib.Path) -> list[keras.callbacks.Callback]:
@@ -86,13 +64,6 @@ def _in_float32(model: keras.Model, settings: dict) -> keras.Model:
     return exact
 
 
-def _history(folder: pathlib.Path) -> list[dict]:
-    with (folder / "history.csv").open() as file:
-        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    rows = {row["epoch"]: row for row in rows}.values()  # an epoch that was interrupted after its line was written comes twice
-    return [{key: int(value) if key == "epoch" else round(value, 5) for key, value in row.items()} for row in rows]
-
-
 def run(settings: dict, folder: pathlib.Path, data_dir: str | None) -> dict:
     """Trains, or goes on training, and returns the result.
 
@@ -111,9 +82,8 @@ def run(settings: dict, folder: pathlib.Path, data_dir: str | None) -> dict:
     images, labels = data.load("test", data_dir)
     images = data.normalise(images)
     steps = len(train_labels) // settings["batch_size"]
-    last = folder / "last.keras"
-    model = keras.models.load_model(last) if last.exists() else _compiled_model(settings, steps)
-    first_epoch = int(keras.ops.convert_to_numpy(model.optimizer.iterations)) // steps
+    model = training.last(folder) or _compiled_model(settings, steps)
+    first_epoch = training.epochs_done(model, steps)
     callbacks = _callbacks(settings, model, folder)
     batches = data.augmented_batches(
         train, train_labels, batch_size=settings["batch_size"], seed=settings["seed"], first_epoch=first_epoch
@@ -134,7 +104,7 @@ def run(settings: dict, folder: pathlib.Path, data_dir: str | None) -> dict:
         "test_accuracy": accuracy(final, images, labels),
         "macs": lrpet.count_macs(final),
         "params": lrpet.count_params(final),
-        "history": _history(folder),
+        "history": training.history(folder),
     }
 
 
@@ -143,8 +113,8 @@ def main(argv):
     del argv
     path = pathlib.Path(_EXPERIMENT.value)
     settings = json.loads(path.read_text())
-    result = run(settings, pathlib.Path(_RUNS.value) / path.stem, _DATA_DIR.value)
-    target = pathlib.Path(_RESULTS.value) / path.name
+    result = run(settings, pathlib.Path(folders.RUNS.value) / path.stem, folders.DATA.value)
+    target = pathlib.Path(folders.RESULTS.value) / path.name
     write_json(target, result)
     logging.info("%s: test accuracy %.2f %%, written to %s", path.stem, 100 * result["test_accuracy"], target)
 
