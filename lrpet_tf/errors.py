@@ -50,12 +50,12 @@ class PatternError(LowRankError):
 
 
 class UnsupportedModelError(LowRankError):
-    """A model whose graph cannot be read."""
+    """A model whose layers and their calls cannot be read."""
 
     def __init__(self, model: object, why: str):
         name = f" '{model.name}'" if hasattr(model, "name") else ""
         super().__init__(
-            f"Expected a built Functional or Sequential keras.Model (they may be nested in each other); {why}. "
+            f"Expected a built keras.Model, Functional, Sequential or subclassed; {why}. "
             f"Received: model{name} of class {type(model).__name__}."
         )
 

@@ -74,7 +74,7 @@ def factorize(model: keras.Model, plan: Plan | None = None, *, adapters: Mapping
     if not chains and given is None:
         raise NothingToFactorizeError("no plan was given, and no kernel is of low rank")
     _warn(chains, losses)
-    _warn_of_ties(layers)
+    _warn_of_ties(layers, plan.adapters)
     small = _rewrite(model, layers, chains, plan.adapters)
     carry_compilation(model, small)
     return small
@@ -173,8 +173,8 @@ def _has_collapsed(kernel: np.ndarray, gain: np.ndarray | None, form, groups: in
     return all(form.spectrum(kernel, scale, groups=groups)[0] < _COLLAPSED for scale in (None, gain))
 
 
-def _warn_of_ties(layers: Mapping[str, keras.layers.Layer]) -> None:
-    ties = table.ties(layers)
+def _warn_of_ties(layers: Mapping[str, keras.layers.Layer], extra: Mapping[type, Adapter]) -> None:
+    ties = table.ties(layers, extra)
     if ties:
         path, others = next(iter(ties.items()))
         warnings.warn(

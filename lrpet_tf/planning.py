@@ -152,7 +152,7 @@ class Planner:
         self._graph = read_graph(model, self._extra)
         self._all = self._graph.layers()
         self._layers = {path: layer for path, layer in self._all.items() if self._concerns(layer) or path in self._graph.unseen}
-        self._ties = table.ties(self._all)
+        self._ties = table.ties(self._all, self._extra)
         self._reasons = {path: self._why_unsupported(path) for path in self._layers}
         finder = BatchNormFinder(self._graph)
         self._following = {

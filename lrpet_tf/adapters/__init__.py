@@ -105,15 +105,16 @@ def linked(layer) -> tuple[keras.layers.Layer, ...]:
     return () if composite is None else composite.linked(layer)
 
 
-def ties(found: Mapping[str, keras.layers.Layer]) -> dict[str, tuple[str, ...]]:
+def ties(found: Mapping[str, keras.layers.Layer], extra: Mapping[type, Adapter] = {}) -> dict[str, tuple[str, ...]]:
     """Returns the layers that hold a weight of another layer: by path, the paths of the others.
 
     Args:
         found: The layers of a model by path.
+        extra: A user's adapters.
     """
     holders: dict[int, list[str]] = {}
     for path, layer in found.items():
-        for weight in own_weights(layer):
+        for weight in own_weights(layer, extra):
             holders.setdefault(id(weight), []).append(path)
     tied: dict[str, set[str]] = {}
     for paths in holders.values():
@@ -123,9 +124,9 @@ def ties(found: Mapping[str, keras.layers.Layer]) -> dict[str, tuple[str, ...]]:
     return {path: tuple(sorted(others)) for path, others in tied.items()}
 
 
-def own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
+def own_weights(layer: keras.layers.Layer, extra: Mapping[type, Adapter] = {}) -> list[keras.Variable]:
     """Returns the weights of a layer itself, without those of layers inside it that a graph lists on their own."""
-    if find(layer) is not None:
+    if find(layer, extra) is not None:
         return list(layer.weights)
     inside = {id(weight) for part in getattr(layer, "_layers", ()) for weight in part.weights}
     return [weight for weight in getattr(layer, "weights", ()) if id(weight) not in inside]

@@ -8,7 +8,7 @@ from keras import layers, ops
 from lrpet_tf.errors import LowRankError
 
 
-def copy_operation(operation: keras.Operation, config: dict | None = None) -> keras.Operation:
+def copy_operation(operation: keras.Operation, config: dict | None = None, dtype=None) -> keras.Operation:
     """Returns an unbuilt copy of a layer or operation that shares no state with it.
 
     Functions that a layer holds, such as an activation of one's own, are taken from the layer itself, so they need not be
@@ -17,9 +17,10 @@ def copy_operation(operation: keras.Operation, config: dict | None = None) -> ke
     Args:
         operation: The layer or operation.
         config: A configuration to use instead of its own.
+        dtype: Dtype policy of a layer that is made from the arguments of its constructor; its own by default.
     """
-    if config is None and _tells_arguments_alone(operation):
-        return _construct(operation)
+    if _tells_arguments_alone(operation):
+        return _construct(operation, dtype or operation.dtype_policy)
     try:
         config = operation.get_config() if config is None else config
     except NotImplementedError as error:
@@ -47,11 +48,16 @@ def _tells_arguments_alone(operation) -> bool:
     return not ours and kind.get_config is base.get_config and getattr(operation, "_auto_config", None) is not None
 
 
-def _construct(operation: layers.Layer) -> layers.Layer:
+def _construct(operation: layers.Layer, dtype) -> layers.Layer:
     """Makes a layer anew from the arguments that Keras has noted: its class need not take a name or a dtype."""
-    copy = type(operation)(**operation._auto_config.config)
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy(dtype)  # the layers inside take it from there
+        copy = type(operation)(**operation._auto_config.config)
+    finally:
+        keras.config.set_dtype_policy(before)
     copy.name = operation.name
-    copy.dtype_policy = operation.dtype_policy
+    copy.dtype_policy = dtype
     return copy
 
 
@@ -62,29 +68,38 @@ def _copy_lambda(layer: layers.Lambda, config: dict) -> layers.Lambda:
     )
 
 
-def carry_state(source: keras.layers.Layer, copy: keras.layers.Layer) -> None:
-    """Gives a copy the variables of its source, and the state that is kept beside them, such as vocabularies.
+def own_variables(layer: layers.Layer) -> list[keras.Variable]:
+    """Returns the variables of a layer itself, without those of the layers inside it."""
+    inside = {id(variable) for part in layer._layers for variable in part.variables}
+    return [variable for variable in layer.variables if id(variable) not in inside]
+
+
+def carry_state(source: layers.Layer, copy: layers.Layer) -> None:
+    """Gives a copy the name and the variables of its source, and the state that is kept beside them, such as vocabularies.
 
     Args:
-        source: A built layer.
+        source: A built layer; the layers inside it are left to their own copies.
         copy: A built copy of it.
+
+    Raises:
+        LowRankError: The copy has other variables.
     """
-    if [tuple(v.shape) for v in source.variables] != [tuple(v.shape) for v in copy.variables]:
+    pairs = own_variables(source), own_variables(copy)
+    if [tuple(variable.shape) for variable in pairs[0]] != [tuple(variable.shape) for variable in pairs[1]]:
         raise LowRankError(
             f"A copy of {type(source).__name__} '{source.name}', made from its configuration, has other weights than the layer "
             "itself. Let get_config return all that its weights depend on, and let it make them in __init__ or build."
         )
-    for variable, target in zip(source.variables, copy.variables, strict=True):
+    for variable, target in zip(*pairs, strict=True):
         # A true copy: JAX gives the buffers of a model away when it trains or predicts.
         target.assign(ops.copy(variable))
-    for original, twin in zip(source._flatten_layers(), copy._flatten_layers(), strict=True):
-        twin.name = original.name  # layers inside may have been named automatically
-        if _is_overridden(twin, "save_assets"):
-            with tempfile.TemporaryDirectory() as folder:
-                original.save_assets(folder)
-                twin.load_assets(folder)
-        elif hasattr(twin, "finalize_state"):
-            twin.finalize_state()
+    copy.name = source.name  # a layer inside another may have been named automatically
+    if _is_overridden(copy, "save_assets"):
+        with tempfile.TemporaryDirectory() as folder:
+            source.save_assets(folder)
+            copy.load_assets(folder)
+    elif hasattr(copy, "finalize_state"):
+        copy.finalize_state()
 
 
 def _is_overridden(layer: keras.layers.Layer, method: str) -> bool:

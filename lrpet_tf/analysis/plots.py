@@ -63,7 +63,7 @@ def plot_budget(
     marked.
 
     Args:
-        model: A built Functional or Sequential model. It is not changed.
+        model: A built model. It is not changed.
         path: Picture to write, whole or not at all; the suffix gives the format. `None` writes nothing.
         budget: Gives the rule of a share: `MacsBudget`, `ParamsBudget`, `LatencyBudget`, or a function such as
             `lambda share: LatencyBudget(share, table=table)`.

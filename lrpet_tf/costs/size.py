@@ -9,7 +9,7 @@ import numpy as np
 from lrpet_tf.adapters import KernelAdapter
 from lrpet_tf.costs.micro import MicroModel
 from lrpet_tf.decompositions import Decomposition
-from lrpet_tf.graph import in_float32, rewrite
+from lrpet_tf.graph import as_graph, in_float32, rewrite
 from lrpet_tf.litert import convert
 
 BYTES_PER_WEIGHT = {None: 4, "float16": 2, "int8": 1}
@@ -31,7 +31,7 @@ def file_bytes(model: keras.Model, quantize: str | None = None) -> int:
     a copy with random weights.
 
     Args:
-        model: A built Functional or Sequential model.
+        model: A built model.
         quantize: `None`, `"float16"` or `"int8"`.
 
     Returns:
@@ -40,7 +40,7 @@ def file_bytes(model: keras.Model, quantize: str | None = None) -> int:
     Raises:
         ExportError: The backend is not TensorFlow, or the model cannot be converted.
     """
-    copy = in_float32(rewrite(model, lambda layer: None))
+    copy = in_float32(as_graph(rewrite(model)))
     rng = np.random.default_rng(0)
     for variable in copy.variables:
         if len(variable.shape) and "float" in keras.backend.standardize_dtype(variable.dtype):

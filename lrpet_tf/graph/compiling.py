@@ -20,6 +20,8 @@ def carry_compilation(source: keras.Model, copy: keras.Model) -> None:
     if arguments.get("optimizer") is not None:  # a schedule of the user's own needs no registration this way
         arguments["optimizer"] = _fresh_optimizer(source.optimizer)
     keras.Model.compile(copy, **arguments)  # not an override of the user's, whose arguments may be others
+    if getattr(source.optimizer, "built", False):
+        copy.optimizer.build(copy.trainable_variables)
 
 
 def _fresh_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

@@ -29,7 +29,7 @@ def _computes_in_half(layer) -> bool:
 
 
 def _float32_copy(operation: keras.Operation) -> keras.Operation:
-    return copy_operation(operation, _in_float32(operation.get_config()))
+    return copy_operation(operation, _in_float32(operation.get_config()), "float32")
 
 
 def _in_float32(config):

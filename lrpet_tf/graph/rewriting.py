@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import keras
 
-from lrpet_tf.adapters.copying import carry_state, copy_operation
+from lrpet_tf.adapters.copying import copy_operation
 from lrpet_tf.graph.reading import on_symbols
 from lrpet_tf.graph.replay import check_built, has_graph, input_layer, replay
-from lrpet_tf.graph.swapping import swap
+from lrpet_tf.graph.settling import settle
 
 
 class Replacement(NamedTuple):
@@ -111,8 +111,7 @@ class _Rewriter:
             for layer in made:
                 _carry_trainable(source, layer)
         for source, copy in self.copies:  # grows while models inside of layers are rebuilt
-            carry_state(source, copy)
-            swap(source, copy, self._in_place)
+            settle(source, copy, self._in_place, self._copy)
 
     def _in_place(self, source: keras.layers.Layer, holder: keras.layers.Layer):
         """Returns what is to stand in the place of a layer inside another one, or `None` for its copy."""

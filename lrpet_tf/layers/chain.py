@@ -25,7 +25,8 @@ class FactorChain(keras.layers.Layer):
             input_shape: Shape of the input, the batch axis included.
         """
         for factor in self.factors:
-            factor.build(input_shape)
+            if not factor.built:  # one from a configuration may have been built with it
+                factor.build(input_shape)
             input_shape = factor.compute_output_shape(input_shape)
         self.built = True
 

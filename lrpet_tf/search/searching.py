@@ -49,7 +49,7 @@ def search_ranks(
     proposals over the budget are told to Optuna as infeasible, cost no scoring, and are not counted as trials.
 
     Args:
-        model: A built Functional or Sequential model, trained as a rule. It is left as it was, to the bit, also after an error
+        model: A built model, trained as a rule. It is left as it was, to the bit, also after an error
             or an interruption.
         train: Training data as `fit` takes them: a tuple `(inputs, targets)` of arrays, a `tf.data.Dataset` or a `PyDataset`.
         trials: Trials to score in all, those that a storage holds already included.

@@ -1,29 +1,51 @@
-"""Putting other layers in the place of layers inside a layer, whose code finds them as its attributes."""
+"""The layers inside a layer: their state, and others in their place, where the code of the layer finds them."""
 
 from collections.abc import Callable
 
 import keras
 
+from lrpet_tf.adapters.copying import carry_state, own_variables
+from lrpet_tf.errors import LowRankError
 from lrpet_tf.graph.replay import has_graph
 
 
-def swap(source: keras.layers.Layer, copy: keras.layers.Layer, replace: Callable) -> None:
-    """Replaces layers inside the copy of a layer, however deep, but not inside models with a graph, which are replaced whole.
+def settle(source: keras.layers.Layer, copy: keras.layers.Layer, replace: Callable, renew: Callable) -> None:
+    """Gives a copy of a layer the state of its source, however deep, and puts other layers in the place of layers inside.
 
     Args:
-        source: A layer.
+        source: A layer; what has a graph is left alone, since it is rebuilt as a whole.
         copy: A built copy of it, the layers inside in the same order.
         replace: `replace(layer inside the source, its holder)` gives the built layer to put in the place of its copy, or
             `None`.
+        renew: Gives an unbuilt copy of a layer inside, for one that the copy of its holder does not have: a layer that an
+            earlier call has put there.
+
+    Raises:
+        LowRankError: The copy has other weights, or other layers inside.
     """
     if has_graph(source):
         return
+    if len(source._layers) != len(copy._layers):
+        raise LowRankError(
+            f"A copy of {type(source).__name__} '{source.name}', made from its configuration, has {len(copy._layers)} "
+            f"layers inside, not {len(source._layers)}. Let it make all of them in __init__ or build."
+        )
     for inner, twin in list(zip(source._layers, copy._layers, strict=True)):
         made = replace(inner, source)
+        if made is None and not _are_alike(inner, twin):
+            made = renew(inner)
+            made.build(inner.get_build_config()["input_shape"])
+            settle(inner, made, replace, renew)
         if made is None:
-            swap(inner, twin, replace)
+            settle(inner, twin, replace, renew)
         elif made is not twin:
             _put(copy, twin, made)
+    carry_state(source, copy)
+
+
+def _are_alike(one: keras.layers.Layer, other: keras.layers.Layer) -> bool:
+    shapes = ([tuple(variable.shape) for variable in own_variables(each)] for each in (one, other))
+    return type(one) is type(other) and len({*map(str, shapes)}) == 1
 
 
 def _put(holder: keras.layers.Layer, old: keras.layers.Layer, new: keras.layers.Layer) -> None:
