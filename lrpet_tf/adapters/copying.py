@@ -1,8 +1,10 @@
 """Copies of layers, with their state, for layers whose configuration alone does not say everything."""
 
 import tempfile
+from collections.abc import Callable
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from lrpet_tf.errors import LowRankError
@@ -24,8 +26,8 @@ def copy_operation(operation: keras.Operation, config: dict | None = None) -> ke
         config = operation.get_config() if config is None else config
     except NotImplementedError as error:
         raise LowRankError(
-            f"{type(operation).__name__} '{operation.name}' cannot be copied: {error} Give the class a get_config that returns "
-            "the arguments of its __init__."
+            f"{type(operation).__name__} '{operation.name}' cannot be copied: its arguments are not known. Give the class "
+            f"{type(operation).__name__} a get_config that returns the arguments of its __init__."
         ) from error
     if type(operation) is layers.Lambda:
         return _copy_lambda(operation, config)
@@ -78,6 +80,7 @@ def carry_state(source: keras.layers.Layer, copy: keras.layers.Layer) -> None:
         # A true copy: JAX gives the buffers of a model away when it trains or predicts.
         target.assign(ops.copy(variable))
     for original, twin in zip(source._flatten_layers(), copy._flatten_layers(), strict=True):
+        _carry_settings(original, twin)
         twin.name = original.name  # layers inside may have been named automatically
         if _is_overridden(twin, "save_assets"):
             with tempfile.TemporaryDirectory() as folder:
@@ -89,3 +92,57 @@ def carry_state(source: keras.layers.Layer, copy: keras.layers.Layer) -> None:
 
 def _is_overridden(layer: keras.layers.Layer, method: str) -> bool:
     return getattr(type(layer), method, None) is not getattr(keras.layers.Layer, method, None)
+
+
+_PLAIN = (bool, int, float, complex, str, bytes, np.ndarray, np.generic, type(None))
+
+
+def _carry_settings(original: keras.layers.Layer, twin: keras.layers.Layer) -> None:
+    """Gives the copy of a layer of the user's own its plain attributes, and checks that one of Keras has the same options.
+
+    Keras does not note the arguments of models, and a `get_config` may forget one.
+    """
+    if not type(original).__module__.startswith("keras."):
+        for name, value in vars(original).items():
+            if not name.startswith("_") and _is_plain(value):
+                setattr(twin, name, carried(value, lambda layer: layer))
+    elif not original._layers and not isinstance(original, layers.InputLayer) and _options(original) != _options(twin):
+        raise LowRankError(
+            f"The copy of a model, or of a layer that is made of layers, has another {type(original).__name__} in the place of "
+            f"'{original.path}'. Give the class that makes it a get_config that returns all arguments of its __init__."
+        )
+
+
+def _is_plain(value) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    return all(map(_is_plain, value)) if isinstance(value, (list, tuple)) else isinstance(value, _PLAIN)
+
+
+def _options(layer: keras.layers.Layer) -> dict:
+    ignored = ("name", "dtype", "trainable")
+    return {key: value for key, value in layer.get_config().items() if key not in ignored}
+
+
+def carried(value, layer: Callable):
+    """Returns an attribute of a model for its copy, which shares no state with the model.
+
+    Args:
+        value: The attribute: a list, a dict, an object of Keras with a state, or anything else, which is taken as it is.
+        layer: `layer(source)` gives the layer in the place of one.
+    """
+    if isinstance(value, dict):
+        return {key: carried(each, layer) for key, each in value.items()}
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return (tuple if isinstance(value, tuple) else list)(carried(each, layer) for each in value)
+    if isinstance(value, keras.layers.Layer):
+        return layer(value)
+    if isinstance(value, (keras.metrics.Metric, keras.optimizers.Optimizer)):
+        return type(value).from_config(value.get_config())
+    if isinstance(value, keras.random.SeedGenerator):
+        twin = keras.random.SeedGenerator(value._initial_seed, name=value.name)
+        twin.state.assign(ops.copy(value.state))
+        return twin
+    if isinstance(value, keras.Variable):
+        return keras.Variable(ops.copy(value), dtype=value.dtype, trainable=value.trainable, name=value.name)
+    return value

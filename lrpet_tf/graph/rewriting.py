@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import keras
 
-from lrpet_tf.adapters.copying import carry_state, copy_operation
+from lrpet_tf.adapters.copying import carried, carry_state, copy_operation
 from lrpet_tf.graph.reading import on_symbols
 from lrpet_tf.graph.replay import check_built, input_layer, is_graph, replay
 from lrpet_tf.graph.swapping import swap
@@ -39,19 +39,20 @@ class _Rewriter:
         else:
             inputs = keras.tree.map_structure(_like, source.input)
             outputs = replay(source, inputs, self._call)
-            copy = _of_the_same_class(source, inputs, outputs)
+            copy = keras.Model(inputs, outputs, name=source.name)
+        if type(source) is not type(copy):
+            copy.__class__ = type(source)
+            self._carry_attributes(source, copy)
         self.wholes[id(source)] = copy
         _carry_trainable(source, copy)
         return copy
 
     def _sequential(self, source: keras.Sequential) -> keras.Sequential:
         copy = keras.Sequential([_like(source.inputs[0])], name=source.name)
-        copy.__class__ = type(source)
         for original in source.layers:
             self._call_of(original)
             for layer in self._layers_of(original):
                 copy.add(layer)
-        _carry_attributes(source, copy)
         return copy
 
     def _layers_of(self, original) -> list:
@@ -83,6 +84,28 @@ class _Rewriter:
                 self.made.append((operation, [copy]))
                 self.copies.append((operation, copy))
         return lambda args, kwargs: copy(*args, **kwargs)
+
+    def _carry_attributes(self, source: keras.Model, copy: keras.Model) -> None:
+        """Gives a copy the attributes that the user's own code has set, with state of their own."""
+        for name, value in vars(source).items():
+            if name not in vars(copy) and not name.startswith("_"):
+                setattr(copy, name, carried(value, self._as_attribute))
+
+    def _as_attribute(self, source: keras.layers.Layer) -> keras.layers.Layer:
+        """Returns what stands in the place of a layer that is an attribute of a model, part of its graph or not."""
+        if id(source) in self.wholes:
+            return self.wholes[id(source)]
+        chain = next((made for original, made in self.made if original is source), None)
+        if chain is not None:
+            return keras.Sequential(chain, name=f"{source.name}_chain")
+        if is_graph(source) and source.built:
+            return self.model(source)
+        copy = self._copy(source)
+        if source.built:
+            copy.build_from_config(source.get_build_config())
+            self.copies.append((source, copy))
+        self.wholes[id(source)] = copy
+        return copy
 
     def code(self, source: keras.Model) -> keras.Model:
         """Copies a model that is written as Python code, and builds it."""
@@ -123,26 +146,6 @@ def _like(tensor: keras.KerasTensor) -> keras.KerasTensor:
     return keras.Input(
         batch_shape=tensor.shape, dtype=tensor.dtype, sparse=tensor.sparse, name=source.name, optional=source.optional
     )
-
-
-def _of_the_same_class(source: keras.Model, inputs, outputs) -> keras.Model:
-    """Returns a model of a graph, of the class of the source, with the attributes that its methods may need."""
-    copy = keras.Model(inputs, outputs, name=source.name)
-    if type(source) is not type(copy):
-        copy.__class__ = type(source)
-        _carry_attributes(source, copy)
-    return copy
-
-
-def _carry_attributes(source: keras.Model, copy: keras.Model) -> None:
-    """Gives a copy the attributes that the user's own code has set, state of their own included."""
-    for name, value in vars(source).items():
-        if name in vars(copy) or name.startswith("_"):
-            continue
-        if isinstance(value, keras.metrics.Metric):
-            value = type(value).from_config(value.get_config())
-        if not isinstance(value, keras.layers.Layer | keras.Variable):
-            setattr(copy, name, value)
 
 
 def _carry_trainable(source, copy) -> None:
