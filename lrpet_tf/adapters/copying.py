@@ -109,7 +109,7 @@ def _carry_settings(original: keras.layers.Layer, twin: keras.layers.Layer) -> N
     elif not original._layers and not isinstance(original, layers.InputLayer) and _options(original) != _options(twin):
         raise LowRankError(
             f"The copy of a model, or of a layer that is made of layers, has another {type(original).__name__} in the place of "
-            f"'{original.path}'. Give the class that makes it a get_config that returns all arguments of its __init__."
+            f"'{original.name}'. Give the class that makes it a get_config that returns all arguments of its __init__."
         )
 
 

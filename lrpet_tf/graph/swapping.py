@@ -49,5 +49,6 @@ def _replaced(value, old, new):
     elif isinstance(value, tuple) and any(each is old or isinstance(each, (list, dict, tuple)) for each in value):
         parts = [_replaced(each, old, new) for each in value]
         if any(part is not each for part, each in zip(parts, value, strict=True)):
-            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+            kind = value.__class__  # TensorFlow wraps tuples; this is the class of what is wrapped
+            return kind(*parts) if hasattr(value, "_fields") else kind(parts)
     return value
