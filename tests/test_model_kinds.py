@@ -368,6 +368,103 @@ def test_a_subclassed_model_inside_a_functional_one():
     assert small.get_layer("last_factor0").units == 1
 
 
+class Recurrent(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.lstm = layers.LSTM(8, name="lstm")
+        self.rnn = layers.Bidirectional(layers.GRU(8), name="both")
+        self.out = layers.Dense(8, name="out")
+
+    def call(self, x):
+        return self.out(self.lstm(x) + self.rnn(x)[:, :8])
+
+
+class Contrasting(Recurrent):
+    """A subclassed model whose `compile` takes other arguments, as those of the Keras examples do."""
+
+    def compile(self, far_loss, weight, **kwargs):
+        super().compile(**kwargs)
+        self.far_loss, self.weight = far_loss, weight
+        self.side_optimizer = keras.optimizers.Adam(0.125)
+        self.tracker = keras.metrics.Mean(name="far")
+
+    def train_step(self, data):
+        x, y = data
+        self.tracker.update_state(self.weight * self.far_loss(y, self(x)))
+        return {**super().train_step(data), "far": self.tracker.result()}
+
+
+def test_what_a_compile_of_ones_own_leaves_on_a_subclassed_model_comes_along():
+    model, x = Contrasting(), _images(8, (5, 8))
+    y = _images(8, (8,), seed=1)
+    model.compile(far_loss=keras.losses.MeanAbsoluteError(), weight=4.0, optimizer="sgd", loss="mse", jit_compile=False)
+    model.fit(x, y, verbose=0)
+    model.alias, model.kept = model.out, model.lstm
+    small, _ = _factorize(model, x)
+    assert small.alias is small.out and isinstance(small.out, lrpet.layers.LowRankDense)
+    assert small.kept is small.lstm and small.kept is not model.lstm
+    assert small.side_optimizer is not model.side_optimizer and float(small.side_optimizer.learning_rate) == 0.125
+    assert not hasattr(small, "history")
+    far = 4 * np.mean(np.abs(y - _call(small, x)[0]))
+    before = float(model.tracker.result())
+    assert small.fit(x, y, batch_size=8, verbose=0).history["far"][0] == pytest.approx(far, rel=1e-4)
+    assert float(model.tracker.result()) == before
+
+
+class Twice(keras.Model):
+    """One layer in two blocks, which are made of layers."""
+
+    def __init__(self):
+        super().__init__()
+        shared = layers.Dense(8, name="shared")
+        self.one, self.two = Around(shared, name="one"), Around(shared, name="two")
+        self.out = layers.Dense(8, name="out")
+
+    def call(self, x):
+        return self.out(self.two(self.one(x)))
+
+
+class Around(layers.Layer):
+    def __init__(self, inner, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = inner
+
+    def call(self, x):
+        return ops.tanh(self.inner(x))
+
+
+@pytest.mark.filterwarnings("error:Weights that are tied")
+def test_a_layer_in_two_blocks_of_a_subclassed_model():
+    model, data = Twice(), _images(4, (8,))
+    model(data)
+    small, plan = _factorize(model, data)
+    assert set(plan) == {"out"}
+    (skipped,) = (layer for layer in plan.skipped if layer.path == "one/shared")
+    assert skipped.reason == "it is shared between layers that are made of layers"
+    assert small.one.inner is small.two.inner is not model.one.inner
+
+
+class Around2(Around):
+    def get_config(self):
+        return {**super(Around, self).get_config(), "inner": keras.saving.serialize_keras_object(self.inner)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "inner": keras.saving.deserialize_keras_object(config["inner"])})
+
+
+def test_a_layer_in_two_blocks_of_a_functional_model_is_separate_afterwards():
+    inputs, shared = keras.Input((8,)), layers.Dense(8, name="shared")
+    x = Around2(shared, name="two")(Around2(shared, name="one")(inputs))
+    model, data = keras.Model(inputs, layers.Dense(8, name="out")(x)), _images(4, (8,))
+    with pytest.warns(UserWarning, match="tied are separate.*'one/shared' and 'two'"):
+        small, plan = _factorize(model, data)
+    assert set(plan) == {"out"}
+    one, two = (small.get_layer(name).inner for name in ("one", "two"))
+    assert one is not two
+    np.testing.assert_array_equal(np.array(one.kernel), np.array(two.kernel))
+
+
 class Choosing(keras.Model):
     """Keras does not note the arguments of models: a copy made by the class alone would be another one."""
 
@@ -426,17 +523,6 @@ def test_a_class_that_cannot_be_copied_is_named():
 def test_a_subclassed_model_that_is_not_built_says_so():
     with pytest.raises(errors.UnsupportedModelError, match="not built.*call it once"):
         lrpet.make_plan(Pictures(), 0.5)
-
-
-class Recurrent(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.lstm = layers.LSTM(8, name="lstm")
-        self.rnn = layers.Bidirectional(layers.GRU(8), name="both")
-        self.out = layers.Dense(8, name="out")
-
-    def call(self, x):
-        return self.out(self.lstm(x) + self.rnn(x)[:, :8])
 
 
 def test_what_cannot_be_replaced_inside_code_is_listed_and_an_error_where_it_is_named():

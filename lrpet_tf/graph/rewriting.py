@@ -10,6 +10,9 @@ from lrpet_tf.graph.reading import on_symbols
 from lrpet_tf.graph.replay import check_built, input_layer, is_graph, replay
 from lrpet_tf.graph.swapping import swap
 
+# What `compile`, `fit` and `evaluate` leave on a model.
+_OF_A_TRAINING = ("optimizer", "history", "stop_training", "stop_evaluating", "stop_predicting")
+
 
 class Replacement(NamedTuple):
     """What stands in the place of a layer.
@@ -87,9 +90,11 @@ class _Rewriter:
 
     def _carry_attributes(self, source: keras.Model, copy: keras.Model) -> None:
         """Gives a copy the attributes that the user's own code has set, with state of their own."""
+        copy._tracker.unlock()  # metrics too are state that a built model does not take
         for name, value in vars(source).items():
-            if name not in vars(copy) and not name.startswith("_"):
+            if name not in vars(copy) and not name.startswith("_") and name not in _OF_A_TRAINING:
                 setattr(copy, name, carried(value, self._as_attribute))
+        copy._tracker.lock()
 
     def _as_attribute(self, source: keras.layers.Layer) -> keras.layers.Layer:
         """Returns what stands in the place of a layer that is an attribute of a model, part of its graph or not."""
@@ -122,7 +127,11 @@ class _Rewriter:
                 _carry_trainable(source, layer)
         for source, copy in self.copies:  # grows while models inside of layers are rebuilt
             carry_state(source, copy)
+            twins = list(zip(source._flatten_layers(), copy._flatten_layers(), strict=True))
             swap(source, copy, self._in_place)
+            if isinstance(source, keras.Model):
+                self.wholes = {id(original): twin for original, twin in twins} | self.wholes
+                self._carry_attributes(source, copy)
 
     def _in_place(self, source: keras.layers.Layer, holder: keras.layers.Layer):
         """Returns what is to stand in the place of a layer inside another one, or `None` for its copy."""
