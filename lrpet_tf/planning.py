@@ -175,11 +175,11 @@ class Planner:
             return f"what is inside could not be read ({self._graph.unseen[path]})"
         layer = self._layers[path]
         reason = table.why_unsupported(layer, self._extra)
-        if reason is None and path in self._ties:
-            reason = f"its weights are tied to those of {', '.join(map(repr, self._ties[path]))}"
         places = {tuple(map(id, call.within)): call.within for call in self._graph.calls_of(layer)}
         if reason is None and len(places) > 1:
             reason = "it is shared between layers that are made of layers"
+        if reason is None and path in self._ties:
+            reason = f"its weights are tied to those of {', '.join(map(repr, self._ties[path]))}"
         if reason is None:
             (within,) = places.values()
             reason = table.why_not_inside(layer, within, self._adapter(layer))

@@ -112,15 +112,19 @@ def ties(found: Mapping[str, keras.layers.Layer], extra: Mapping[type, Adapter] 
         found: The layers of a model by path.
         extra: A user's adapters.
     """
-    holders: dict[int, list[str]] = {}
+    holders: dict[int, dict[str, None]] = {}  # paths in the order of the graph
+    known = {id(layer): path for path, layer in found.items()}
     for path, layer in found.items():
-        for weight in own_weights(layer, extra):
-            holders.setdefault(id(weight), []).append(path)
+        # A layer inside that is called elsewhere: its weights are read here all the same.
+        inside = layer._flatten_layers(include_self=False) if isinstance(layer, keras.layers.Layer) else ()
+        elsewhere = [part for part in inside if not known.get(id(part), f"{path}/").startswith(f"{path}/")]
+        for weight in (*own_weights(layer, extra), *(weight for part in elsewhere for weight in part.weights)):
+            holders.setdefault(id(weight), {})[path] = None
     tied: dict[str, set[str]] = {}
     for paths in holders.values():
         for path in paths:
             if len(paths) > 1:
-                tied.setdefault(path, set()).update(set(paths) - {path})
+                tied.setdefault(path, set()).update(paths.keys() - {path})
     return {path: tuple(sorted(others)) for path, others in tied.items()}
 
 

@@ -29,7 +29,8 @@ class BatchNormFinder:
         self._consumers: dict[int, list[Call]] = defaultdict(list)
         for call in graph.calls:
             for tensor in call.inputs:
-                self._consumers[tensor].append(call)
+                if tensor not in call.outputs:  # else it is handed on as it is, as by a Dropout that is run as Python code
+                    self._consumers[tensor].append(call)
 
     def find(self, layer: keras.layers.Layer, adapter: KernelAdapter) -> Following:
         """Returns the batch norm whose scale may be merged into the kernel of a layer.

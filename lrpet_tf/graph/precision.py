@@ -2,7 +2,7 @@
 
 import keras
 
-from lrpet_tf.adapters.copying import copy_operation
+from lrpet_tf.adapters.copying import copy_operation, tells_config
 from lrpet_tf.graph.replay import is_graph
 from lrpet_tf.graph.rewriting import rewrite
 
@@ -29,7 +29,8 @@ def _computes_in_half(layer) -> bool:
 
 
 def _float32_copy(operation: keras.Operation) -> keras.Operation:
-    return copy_operation(operation, _in_float32(operation.get_config()), "float32")
+    config = _in_float32(operation.get_config()) if tells_config(operation) else None
+    return copy_operation(operation, config, "float32", _float32_copy)
 
 
 def _in_float32(config):

@@ -5,10 +5,13 @@ from typing import NamedTuple
 
 import keras
 
-from lrpet_tf.adapters.copying import copy_operation
+from lrpet_tf.adapters.copying import carried, copy_operation
 from lrpet_tf.graph.reading import on_symbols
 from lrpet_tf.graph.replay import check_built, has_graph, input_layer, replay
 from lrpet_tf.graph.settling import settle
+
+# What `compile`, `fit` and `evaluate` leave on a model.
+_OF_A_TRAINING = ("optimizer", "history", "stop_training", "stop_evaluating", "stop_predicting")
 
 
 class Replacement(NamedTuple):
@@ -46,18 +49,6 @@ class _Rewriter:
         self.wholes[id(source)] = copy
         _carry_trainable(source, copy)
         return copy
-
-    def _carry_attributes(self, source: keras.Model, copy: keras.Model) -> None:
-        """Gives a copy the attributes that the user's own code has set and its methods may need."""
-        for name, value in vars(source).items():
-            if name in vars(copy) or name.startswith("_"):
-                continue
-            if isinstance(value, keras.metrics.Metric):
-                value = type(value).from_config(value.get_config())
-            if isinstance(value, keras.layers.Layer):
-                value = self.wholes.get(id(value))
-            if value is not None and not isinstance(value, keras.Variable):
-                setattr(copy, name, value)
 
     def _sequential(self, source: keras.Sequential) -> keras.Sequential:
         copy = keras.Sequential([_like(source.inputs[0])], name=source.name)
@@ -97,6 +88,30 @@ class _Rewriter:
                 self.copies.append((operation, copy))
         return lambda args, kwargs: copy(*args, **kwargs)
 
+    def _carry_attributes(self, source: keras.Model, copy: keras.Model) -> None:
+        """Gives a copy the attributes that the user's own code has set, with state of their own."""
+        copy._tracker.unlock()  # metrics too are state that a built model does not take
+        for name, value in vars(source).items():
+            if name not in vars(copy) and not name.startswith("_") and name not in _OF_A_TRAINING:
+                setattr(copy, name, carried(value, self._as_attribute))
+        copy._tracker.lock()
+
+    def _as_attribute(self, source: keras.layers.Layer) -> keras.layers.Layer:
+        """Returns what stands in the place of a layer that is an attribute of a model, part of its graph or not."""
+        if id(source) in self.wholes:
+            return self.wholes[id(source)]
+        chain = next((made for original, made in self.made if original is source), None)
+        if chain is not None:
+            return keras.Sequential(chain, name=f"{source.name}_chain")
+        if has_graph(source) and source.built:
+            return self.model(source)
+        copy = self._copy(source)
+        if source.built:
+            copy.build_from_config(source.get_build_config())
+            self.copies.append((source, copy))
+        self.wholes[id(source)] = copy
+        return copy
+
     def code(self, source: keras.Model) -> keras.Model:
         """Copies a model that is written as Python code, and builds it."""
         copy = self._copy(source)
@@ -111,7 +126,11 @@ class _Rewriter:
             for layer in made:
                 _carry_trainable(source, layer)
         for source, copy in self.copies:  # grows while models inside of layers are rebuilt
+            twins = list(zip(source._flatten_layers(), copy._flatten_layers(), strict=False))
             settle(source, copy, self._in_place, self._copy)
+            if isinstance(source, keras.Model):
+                self.wholes = {id(original): twin for original, twin in twins} | self.wholes
+                self._carry_attributes(source, copy)
 
     def _in_place(self, source: keras.layers.Layer, holder: keras.layers.Layer):
         """Returns what is to stand in the place of a layer inside another one, or `None` for its copy."""

@@ -50,21 +50,32 @@ def _are_alike(one: keras.layers.Layer, other: keras.layers.Layer) -> bool:
 
 def _put(holder: keras.layers.Layer, old: keras.layers.Layer, new: keras.layers.Layer) -> None:
     """Replaces a layer by another in all attributes of its holder, and in the lists and dicts among them."""
-    tracker = holder._tracker
-    tracker.replace_tracked_value("layers", old, new)
-    for name, value in vars(holder).items():
-        if name == "_tracker" or name.startswith("_self_"):  # the books that Keras and TensorFlow keep
-            continue
-        found = _replaced(value, old, new)
-        if found is not value:
-            vars(holder)[name] = found
+    attributes = vars(holder)
+    # The books that Keras and TensorFlow keep are not where code finds a layer.
+    names = [name for name in attributes if name not in ("_tracker", "_layers") and not name.startswith("_self_")]
+    if not any(_holds(attributes[name], old) for name in names):
+        raise LowRankError(
+            f"Layer '{old.name}' inside {type(holder).__name__} '{holder.name}' cannot be replaced: it is not found among its "
+            "attributes, nor in a list, tuple or dict among them. Keep it in one, or leave the layer out with `exclude`."
+        )
+    holder._tracker.replace_tracked_value("layers", old, new)
+    for name in names:
+        attributes[name] = _replaced(attributes[name], old, new)
+
+
+def _holds(value, layer) -> bool:
+    if value is layer:
+        return True
+    if isinstance(value, dict):
+        return any(_holds(each, layer) for each in value.values())
+    return isinstance(value, (list, tuple)) and any(_holds(each, layer) for each in value)
 
 
 def _replaced(value, old, new):
     """Returns a value with one layer replaced; lists and dicts are changed in place."""
     if value is old:
         return new
-    if type(value).__module__.split(".")[0] not in ("builtins", "collections", "keras"):
+    if not _holds(value, old):
         return value
     if isinstance(value, list):
         for index, each in enumerate(value):
@@ -72,8 +83,8 @@ def _replaced(value, old, new):
     elif isinstance(value, dict):
         for key, each in value.items():
             dict.__setitem__(value, key, _replaced(each, old, new))
-    elif isinstance(value, tuple) and any(each is old or isinstance(each, (list, dict, tuple)) for each in value):
+    else:
         parts = [_replaced(each, old, new) for each in value]
-        if any(part is not each for part, each in zip(parts, value, strict=True)):
-            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        kind = value.__class__  # TensorFlow wraps tuples; this is the class of what is wrapped
+        return kind(*parts) if hasattr(value, "_fields") else kind(parts)
     return value

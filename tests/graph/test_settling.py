@@ -107,7 +107,7 @@ def test_mixed_precision_is_kept_and_exported_in_float32(tmp_path):
     assert report.relative_difference < 1e-4
 
 
-def test_a_layer_that_cannot_be_copied_is_named():
+def test_arguments_that_keras_does_not_know_are_no_matter():
     class Holder(layers.Layer):
         def __init__(self, inner):
             super().__init__(name="holder")
@@ -117,6 +117,25 @@ def test_a_layer_that_cannot_be_copied_is_named():
             return self.inner(inputs)
 
     inputs = keras.Input((8,))
-    model = keras.Model(inputs, Holder(layers.Dense(8))(inputs))
-    with pytest.raises(LowRankError, match=r"Holder 'holder' cannot be copied.*get_config"):
+    model = keras.Model(inputs, Holder(layers.Dense(8, name="dense"))(inputs))
+    small, _ = _factorized(model)
+    assert type(small.get_layer("holder").inner) is lrpet.layers.LowRankDense
+    assert type(model.get_layer("holder").inner) is layers.Dense
+    assert _difference(model, small, np.random.default_rng(0).standard_normal((4, 8)).astype("float32")) < 1e-5
+
+
+def test_a_layer_that_code_finds_elsewhere_is_named():
+    class Hidden(layers.Layer):
+        def __init__(self):
+            super().__init__(name="hidden")
+            dense = layers.Dense(8, name="dense")
+            self._layers.append(dense)
+            self.apply = lambda x: dense(x)
+
+        def call(self, inputs):
+            return self.apply(inputs)
+
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, Hidden()(inputs))
+    with pytest.raises(LowRankError, match=r"'dense' inside Hidden 'hidden' cannot be replaced.*exclude"):
         lrpet.factorize(model, lrpet.make_plan(model, 1.0, keep_if_no_gain=True))
