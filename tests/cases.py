@@ -48,6 +48,7 @@ DENSES = {
 }
 EINSUMS = {
     "matrix": ("abc,cd->abd", (None, 9), "d", (5, 12)),
+    "sizes that are told": ("abc,cd->abd", (5, 9), "d", (5, 12)),
     "to heads": ("btd,dnh->btnh", (None, 3, 4), "nh", (5, 12)),
     "from heads": ("btnh,nhd->btd", (None, 9), "d", (5, 3, 4)),
     "blocks": ("btnh,nhd->btnd", (None, 3, 7), "nd", (5, 3, 6)),

@@ -50,8 +50,9 @@ def test_trained_projected_factorized_and_trained_again(make, data):
     before = model.get_weights()
     assert isinstance(small.optimizer, keras.optimizers.AdamW) and small.optimizer is not model.optimizer
     assert float(small.optimizer.learning_rate) == pytest.approx(1e-3)
-    losses = small.fit(x[:16], y[:16], epochs=6, verbose=0).history["loss"]  # compiled as the model was
-    assert losses[-1] < losses[0]
+    loss_before = small.evaluate(x[:16], y[:16], verbose=0)[0]
+    small.fit(x[:16], y[:16], epochs=6, verbose=0)  # compiled as the model was
+    assert small.evaluate(x[:16], y[:16], verbose=0)[0] < loss_before  # without the noise of dropout
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 

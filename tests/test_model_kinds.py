@@ -494,10 +494,12 @@ def test_plain_attributes_of_a_subclassed_model_come_along():
 
 @pytest.mark.filterwarnings("ignore:.*not of their planned rank")
 @pytest.mark.parametrize("options", [{"activation": "tanh"}, {"rate": 0.5}])
-def test_a_copy_with_other_options_is_an_error_and_not_another_model(options):
+def test_arguments_that_no_configuration_tells_come_along(options):
     model = _chosen(**options)
-    with pytest.raises(errors.LowRankError, match="another D.* in the place of '.*d.*'.*get_config"):
-        lrpet.factorize(model, lrpet.make_plan(model, 0.5))
+    plan = lrpet.make_plan(model, 0.5)
+    lrpet.Projector(model, plan).project()
+    data = _images(4, (8,))
+    assert relative_difference(*(np.array(each(data)) for each in (model, lrpet.factorize(model, plan)))) < 1e-5
 
 
 class Wrapping(keras.Model):
@@ -510,14 +512,33 @@ class Wrapping(keras.Model):
 
 
 @pytest.mark.filterwarnings("ignore:.*not of their planned rank")
-def test_a_class_that_cannot_be_copied_is_named():
+def test_a_class_that_takes_layers_is_copied():
     model = Wrapping(layers.Dense(16, name="dense"))
+    data = _images(2, (8,))
+    model(data)
+    small = lrpet.factorize(model, lrpet.make_plan(model, 1.0, keep_if_no_gain=True))
+    assert type(small.inner) is lrpet.layers.LowRankDense and type(model.inner) is layers.Dense
+    assert relative_difference(np.array(model(data)), np.array(small(data))) < 1e-5
+
+
+class Forgetful(keras.Model):
+    def __init__(self, activation="relu", **options):
+        super().__init__(**options)
+        self.dense = layers.Dense(16, activation=activation)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+@pytest.mark.filterwarnings("ignore:.*not of their planned rank")
+def test_a_configuration_that_forgets_an_argument_is_an_error_and_not_another_model():
+    model = Forgetful("tanh")
     model(_images(2, (8,)))
-    plan = lrpet.make_plan(model, 0.5)  # planning and training need no copy
-    assert set(plan) == {"dense"}
-    with pytest.raises(errors.LowRankError, match="Wrapping.*cannot be copied.*class Wrapping a get_config") as caught:
-        lrpet.factorize(model, plan)
-    assert len(str(caught.value)) < 400
+    with pytest.raises(errors.LowRankError, match="another Dense in the place of 'dense.*'.*get_config"):
+        lrpet.factorize(model, lrpet.make_plan(model, 0.5, exclude=".*"))
 
 
 def test_a_subclassed_model_that_is_not_built_says_so():

@@ -5,6 +5,7 @@ bias makes `x A`, and the attention reads that through the kernel `B`. The proje
 attention gives `y A`, and a Dense layer after it makes the rest.
 """
 
+import math
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -119,17 +120,20 @@ class MultiHeadAttentionAdapter(CompositeAdapter):
 
 
 class GroupedQueryAttentionAdapter(MultiHeadAttentionAdapter):
-    """GroupedQueryAttention: its output is as wide as its query, so these two projections have one rank."""
+    """GroupedQueryAttention: Keras wants query and value of one width, which is the output's too, so these have one rank."""
 
     def linked(self, layer) -> tuple:
-        """Returns the projections of the query and of the output."""
-        return layer._query_dense, layer._output_dense
+        """Returns the projections of the query, the value and the output."""
+        return layer._query_dense, layer._value_dense, layer._output_dense
 
     def _narrower(self, config: dict, width: int) -> dict:
         return config
 
     def why_part_unsupported(self, layer, part) -> str | None:
-        """With a gate, which reads the query, neither the query nor the output can be made narrower."""
+        """With a gate, which reads the query, or a value of lower full rank, these three cannot be made narrower."""
         if part is layer._output_dense and "gate" in _projections(layer):
             return "the output is as wide as the query, which its gate reads too"
+        query, value = (min(each.kernel.shape[0], math.prod(each.kernel.shape[1:])) for each in self.linked(layer)[:2])
+        if value < query and any(part is each for each in self.linked(layer)):
+            return f"query, value and output must be of one width, and at its full rank, {value}, the value is narrower"
         return super().why_part_unsupported(layer, part)

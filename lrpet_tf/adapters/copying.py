@@ -26,7 +26,8 @@ def copy_operation(
         inner: Copies the layers inside such a layer; this function by default.
     """
     if not tells_config(operation):
-        if getattr(operation, "_auto_config", None) is not None:
+        # Keras notes the arguments of layers, but of models their defaults.
+        if not isinstance(operation, keras.Model) and getattr(operation, "_auto_config", None) is not None:
             return _construct(operation, dtype or operation.dtype_policy)
         return _imitate(operation, dtype or operation.dtype_policy, inner or copy_operation)
     config = operation.get_config() if config is None else config

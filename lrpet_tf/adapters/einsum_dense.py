@@ -133,7 +133,8 @@ class EinsumDenseAdapter(KernelAdapter):
         bonds = [next(unused) for _ in chain[1:]]
         kept = "".join(letter for letter in parts.inputs if letter not in parts.summed)
         shared = self._sizes_of(layer, parts.shared)
-        known = dict(zip(parts.shared, shared, strict=True))
+        given = zip(parts.outputs if before else parts.outputs[1:], layer.partial_output_shape, strict=True)
+        known = dict(given) | dict(zip(parts.shared, shared, strict=True))
         groups = math.prod(shared)
         specs, kernels = [], []
         source, summed = left, parts.summed

@@ -83,8 +83,8 @@ class _Place(NamedTuple):
     times: int | None = 1
 
     def inside(self, operation) -> "_Place":
-        """Returns the place inside a model, or inside a layer."""
-        within = self.within if has_graph(operation) else (*self.within, operation)
+        """Returns the place inside a model, which is rebuilt whole wherever it stands, or inside a layer."""
+        within = () if has_graph(operation) else (*self.within, operation)
         return self._replace(prefix=f"{self.prefix}{operation.name}/", within=within)
 
     def repeated(self, times: int | None) -> "_Place":
