@@ -132,7 +132,7 @@ class ViT(keras.Model):
         self.embed = layers.Conv2D(WIDTH, PATCH, strides=PATCH, name="embed")
         self.class_token = self.add_weight(shape=(1, 1, WIDTH), initializer="random_normal", name="class_token")
         self.places = self.add_weight(shape=(1, PATCHES + 1, WIDTH), initializer="random_normal", name="places")
-        self.blocks = [TransformerBlock(WIDTH, HEADS, 2 * WIDTH) for _ in range(depth)]
+        self.blocks = [TransformerBlock(WIDTH, HEADS, 2 * WIDTH, rate=0.0) for _ in range(depth)]
         self.norm = layers.LayerNormalization()
         self.head = layers.Dense(classes, activation="softmax", name="head")
 

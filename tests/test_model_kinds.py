@@ -144,6 +144,7 @@ class Noting(keras.Model):
         return {**super().train_step((x, y)), "noted": self.noted.result()}
 
 
+@pytest.mark.tensorflow  # the arguments of train_step are others elsewhere
 def test_a_training_step_of_ones_own_is_used_and_its_attributes_come_along():
     plain = _small_net()
     model = Noting(plain.input, plain.output)
@@ -394,6 +395,7 @@ class Contrasting(Recurrent):
         return {**super().train_step(data), "far": self.tracker.result()}
 
 
+@pytest.mark.tensorflow  # the arguments of train_step are others elsewhere
 def test_what_a_compile_of_ones_own_leaves_on_a_subclassed_model_comes_along():
     model, x = Contrasting(), _images(8, (5, 8))
     y = _images(8, (8,), seed=1)

@@ -62,7 +62,9 @@ class MultiHeadAttentionAdapter(CompositeAdapter):
         if _OUTPUT in found:
             (name,) = factor_names(name, 2, taken)[:1]
             after = self._dense_layers(projections[_OUTPUT], found[_OUTPUT][1:], layer.name, taken, last=True)
-            config = self._narrower(config, found[_OUTPUT][0].kernel.shape[-1])
+        # By default the output is as wide as the query, which may be narrower now.
+        sizes = [found[_OUTPUT][0].kernel.shape[-1]] if _OUTPUT in found else projections[_OUTPUT].kernel.shape[2:]
+        config = self._with_output(config, sizes)
         attention = copy_operation(layer, {**config, "name": name})
         stock += [StockLayer(attention, self._weights(layer, projections, found)), *after]
 
@@ -83,8 +85,8 @@ class MultiHeadAttentionAdapter(CompositeAdapter):
 
         return Rebuilt(call, stock)
 
-    def _narrower(self, config: dict, width: int) -> dict:
-        return {**config, "output_shape": [width]}
+    def _with_output(self, config: dict, sizes) -> dict:
+        return {**config, "output_shape": list(sizes)}
 
     def _dense_layers(self, projection, factors: Chain, name: str, taken, *, last: bool = False) -> list[StockLayer]:
         """Returns the Dense layers of some factors; the last one of an output takes its name and its bias."""
@@ -126,7 +128,7 @@ class GroupedQueryAttentionAdapter(MultiHeadAttentionAdapter):
         """Returns the projections of the query, the value and the output."""
         return layer._query_dense, layer._value_dense, layer._output_dense
 
-    def _narrower(self, config: dict, width: int) -> dict:
+    def _with_output(self, config: dict, sizes) -> dict:
         return config
 
     def why_part_unsupported(self, layer, part) -> str | None:

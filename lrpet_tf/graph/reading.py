@@ -247,4 +247,13 @@ def example_inputs(model: keras.Model, dtype: str):
     if getattr(model, "inputs", None):
         return keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype, name=x.name), model_input(model))
     (shape,) = list(model._build_shapes_dict.values())[:1]
-    return keras.tree.map_shape_structure(lambda each: keras.KerasTensor((None, *each[1:]), dtype), shape)
+    return _untracked(keras.tree.map_shape_structure(lambda each: keras.KerasTensor((None, *each[1:]), dtype), shape))
+
+
+def _untracked(structure):
+    """Returns a structure of plain dicts and lists: what Keras keeps as an attribute it wraps, which JAX does not take."""
+    if isinstance(structure, dict):
+        return {key: _untracked(each) for key, each in structure.items()}
+    if isinstance(structure, (list, tuple)):
+        return (tuple if isinstance(structure, tuple) else list)(map(_untracked, structure))
+    return structure

@@ -126,27 +126,20 @@ class _Rewriter:
             for layer in made:
                 _carry_trainable(source, layer)
         for source, copy in self.copies:  # grows while models inside of layers are rebuilt
-            twins = list(zip(source._flatten_layers(), copy._flatten_layers(), strict=False))
-            settle(source, copy, self._in_place, self._copy)
+            settle(source, copy, self._in_place, self._copy, self.wholes)
             if isinstance(source, keras.Model):
-                self.wholes = {id(original): twin for original, twin in twins} | self.wholes
                 self._carry_attributes(source, copy)
 
     def _in_place(self, source: keras.layers.Layer, holder: keras.layers.Layer):
         """Returns what is to stand in the place of a layer inside another one, or `None` for its copy."""
-        if id(source) in self.wholes:
-            return self.wholes[id(source)]
         if has_graph(source):
-            copy = self.model(source)
-        else:
-            copy = self._replace_inside(source, holder)
-            if copy is None:
-                return None
-            copy.build(source.get_build_config()["input_shape"])
-            self.made.append((source, [copy]))
-            _carry_trainable(source, copy)
-        self.wholes[id(source)] = copy
-        return copy
+            return self.model(source)
+        made = self._replace_inside(source, holder)
+        if made is not None:
+            made.build(source.get_build_config()["input_shape"])
+            self.made.append((source, [made]))
+            _carry_trainable(source, made)
+        return made
 
 
 def _like(tensor: keras.KerasTensor) -> keras.KerasTensor:

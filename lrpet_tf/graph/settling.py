@@ -9,7 +9,13 @@ from lrpet_tf.errors import LowRankError
 from lrpet_tf.graph.replay import has_graph
 
 
-def settle(source: keras.layers.Layer, copy: keras.layers.Layer, replace: Callable, renew: Callable) -> None:
+def settle(
+    source: keras.layers.Layer,
+    copy: keras.layers.Layer,
+    replace: Callable,
+    renew: Callable,
+    placed: dict[int, keras.layers.Layer],
+) -> None:
     """Gives a copy of a layer the state of its source, however deep, and puts other layers in the place of layers inside.
 
     Args:
@@ -19,6 +25,8 @@ def settle(source: keras.layers.Layer, copy: keras.layers.Layer, replace: Callab
             `None`.
         renew: Gives an unbuilt copy of a layer inside, for one that the copy of its holder does not have: a layer that an
             earlier call has put there.
+        placed: By id of a layer inside, what stands in its place. It is filled, so that a layer that two hold is one
+            afterwards.
 
     Raises:
         LowRankError: The copy has other weights, or other layers inside.
@@ -31,14 +39,15 @@ def settle(source: keras.layers.Layer, copy: keras.layers.Layer, replace: Callab
             f"layers inside, not {len(source._layers)}. Let it make all of them in __init__ or build."
         )
     for inner, twin in list(zip(source._layers, copy._layers, strict=True)):
-        made = replace(inner, source)
-        if made is None and not _are_alike(inner, twin):
-            made = renew(inner)
-            made.build(inner.get_build_config()["input_shape"])
-            settle(inner, made, replace, renew)
+        made = placed.get(id(inner)) or replace(inner, source)
         if made is None:
-            settle(inner, twin, replace, renew)
-        elif made is not twin:
+            made = twin
+            if not _are_alike(inner, twin):
+                made = renew(inner)
+                made.build_from_config(inner.get_build_config())
+            settle(inner, made, replace, renew, placed)
+        placed[id(inner)] = made
+        if made is not twin:
             _put(copy, twin, made)
     carry_state(source, copy)
 

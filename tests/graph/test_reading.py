@@ -39,7 +39,7 @@ class Subclassed(keras.Model):
 
 
 @pytest.mark.parametrize(("model", "message"), [
-    (Subclassed(), "Functional or Sequential.*subclassed.*class Subclassed"),
+    (Subclassed(), "Functional, Sequential or subclassed.*not built.*call it once.*class Subclassed"),
     (keras.Sequential([layers.Dense(3)]), "not built.*Input.*class Sequential"),
     ("a model", "not a keras.Model.*class str"),
     (layers.Dense(3), "not a keras.Model.*class Dense"),
