@@ -563,7 +563,7 @@ class Builder:
             kernel = [max(2, size) for size in kernel]
         filters = self._channels()
         if issubclass(kind, layers.Conv1D | layers.Conv2D | layers.Conv3D) and "Transpose" not in kind.__name__:
-            if self.chance() and channels % 2 == 0:
+            if self.chance() and self.chance() and channels % 2 == 0:  # seldom: Keras compiles each such call by XLA
                 options["groups"], filters = 2, 2 * self.size(1, 2)
             if self.chance() and kind is layers.Conv2D:
                 kind = self.one_of(LRPETConv2D, LowRankConv2D)
@@ -653,7 +653,7 @@ class Builder:
             lambda: self._named(graph, layers.ConvLSTM2D, 2, 2, padding="same", return_sequences=self.chance()),
             lambda: self._named(graph, layers.Reshape, (shape[0] * shape[1], *shape[2:])),
         ]
-        if 2 * self._grows(shape):
+        if self._grows(shape):
             makers.append(lambda: self._convolution(graph, layers.Conv3DTranspose, shape))
         return self.one_of(*makers)()
 
