@@ -12,7 +12,7 @@ from lrpet_tf import adapters as table
 from lrpet_tf import decompositions
 from lrpet_tf.adapters import Adapter, StockLayer
 from lrpet_tf.errors import LowRankError, NothingToFactorizeError
-from lrpet_tf.graph import Replacement, carry_compilation, has_graph, rewrite
+from lrpet_tf.graph import Replacement, carry_compilation, rewrite
 from lrpet_tf.linalg import Chain, Factor, compose
 from lrpet_tf.plan import LayerPlan, Plan, attached, check_plan
 from lrpet_tf.planning import make_plan
@@ -74,7 +74,7 @@ def factorize(model: keras.Model, plan: Plan | None = None, *, adapters: Mapping
     if not chains and given is None:
         raise NothingToFactorizeError("no plan was given, and no kernel is of low rank")
     _warn(chains, losses)
-    _warn_of_ties(model, layers, plan.adapters)
+    _warn_of_ties(layers, plan.adapters)
     small = _rewrite(model, layers, chains, plan.adapters)
     carry_compilation(model, small)
     return small
@@ -173,19 +173,10 @@ def _has_collapsed(kernel: np.ndarray, gain: np.ndarray | None, form, groups: in
     return all(form.spectrum(kernel, scale, groups=groups)[0] < _COLLAPSED for scale in (None, gain))
 
 
-def _copied_whole(path: str, layers: Mapping[str, keras.layers.Layer]) -> str:
-    """Returns the path of the outermost layer that a layer stands in, or its own: what is copied by its configuration."""
-    parts = path.split("/")
-    return next(outer for end in range(1, len(parts) + 1) if (outer := "/".join(parts[:end])) in layers)
-
-
-def _warn_of_ties(model: keras.Model, layers: Mapping[str, keras.layers.Layer], extra: Mapping[type, Adapter]) -> None:
-    if not has_graph(model):
-        return  # the class of the model, from which it is copied, ties them anew
-    ties = {path: (path, *others) for path, others in table.ties(layers, extra).items()}
-    separate = [path for path, tied in ties.items() if len({_copied_whole(each, layers) for each in tied}) > 1]
-    if separate:
-        path, *others = ties[separate[0]]
+def _warn_of_ties(layers: Mapping[str, keras.layers.Layer], extra: Mapping[type, Adapter]) -> None:
+    ties = table.ties(layers, extra, by_layers=False)  # a layer that several others hold is still one
+    if ties:
+        path, others = next(iter(ties.items()))
         warnings.warn(
             f"Weights that are tied are separate, with equal values, in the new model: those of '{path}' and "
             f"{', '.join(map(repr, others))}. They will differ once it is trained.",

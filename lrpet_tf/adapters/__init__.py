@@ -105,18 +105,21 @@ def linked(layer) -> tuple[keras.layers.Layer, ...]:
     return () if composite is None else composite.linked(layer)
 
 
-def ties(found: Mapping[str, keras.layers.Layer], extra: Mapping[type, Adapter] = {}) -> dict[str, tuple[str, ...]]:
+def ties(
+    found: Mapping[str, keras.layers.Layer], extra: Mapping[type, Adapter] = {}, *, by_layers: bool = True
+) -> dict[str, tuple[str, ...]]:
     """Returns the layers that hold a weight of another layer: by path, the paths of the others.
 
     Args:
         found: The layers of a model by path.
         extra: A user's adapters.
+        by_layers: Whether a layer that another one holds, beside its own place in the model, ties the two.
     """
     holders: dict[int, dict[str, None]] = {}  # paths in the order of the graph
     known = {id(layer): path for path, layer in found.items()}
     for path, layer in found.items():
         # A layer inside that is called elsewhere: its weights are read here all the same.
-        inside = layer._flatten_layers(include_self=False) if isinstance(layer, keras.layers.Layer) else ()
+        inside = layer._flatten_layers(include_self=False) if by_layers and isinstance(layer, keras.layers.Layer) else ()
         elsewhere = [part for part in inside if not known.get(id(part), f"{path}/").startswith(f"{path}/")]
         for weight in (*own_weights(layer, extra), *(weight for part in elsewhere for weight in part.weights)):
             holders.setdefault(id(weight), {})[path] = None
