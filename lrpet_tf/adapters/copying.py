@@ -33,8 +33,14 @@ def copy_operation(
     config = operation.get_config() if config is None else config
     if type(operation) is layers.Lambda:
         return _copy_lambda(operation, config)
-    with keras.utils.custom_object_scope(_known_objects(operation)):
-        return type(operation).from_config(config)
+    try:
+        with keras.utils.custom_object_scope(_known_objects(operation)):
+            return type(operation).from_config(config)
+    except TypeError:
+        if type(operation).__module__.startswith("keras."):
+            raise
+        # The constructor does not take what the configuration holds, such as `trainable`.
+        return _imitate(operation, dtype or operation.dtype_policy, inner or copy_operation)
 
 
 def _known_objects(operation) -> dict:

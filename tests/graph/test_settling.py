@@ -124,6 +124,26 @@ def test_arguments_that_keras_does_not_know_are_no_matter():
     assert _difference(model, small, np.random.default_rng(0).standard_normal((4, 8)).astype("float32")) < 1e-5
 
 
+def test_a_constructor_that_does_not_take_the_whole_configuration():
+    class Scaled(keras.Model):
+        def __init__(self, scale):
+            super().__init__()
+            self.scale = scale
+            self.dense = layers.Dense(16, name="dense")
+
+        def call(self, inputs):
+            return self.scale * self.dense(inputs)
+
+        def get_config(self):
+            return {**super().get_config(), "scale": self.scale}
+
+    model, data = Scaled(3.0), np.random.default_rng(0).standard_normal((4, 8)).astype("float32")
+    model(data)
+    small, _ = _factorized(model)
+    assert type(small.dense) is lrpet.layers.LowRankDense
+    assert _difference(model, small, data) < 1e-5
+
+
 def test_a_layer_that_code_finds_elsewhere_is_named():
     class Hidden(layers.Layer):
         def __init__(self):
