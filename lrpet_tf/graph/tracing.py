@@ -36,6 +36,12 @@ def _tensors(structure) -> tuple:
     return tuple(each for each in keras.tree.flatten(structure) if keras.ops.is_tensor(each))
 
 
+def _apart(outputs, ins: tuple):
+    """Returns outputs none of which is an input itself, as a Dropout gives: each tensor then tells which call it is of."""
+    known = set(map(id, ins))
+    return keras.tree.map_structure(lambda each: keras.ops.copy(each) if id(each) in known else each, outputs)
+
+
 @contextlib.contextmanager
 def _watched(layer: keras.layers.Layer, enters: Callable[[keras.layers.Layer], bool], seen: list[Seen]) -> Iterator[None]:
     """Notes the calls of all layers inside, down to those that `enters` says no to."""
@@ -51,7 +57,9 @@ def _watched(layer: keras.layers.Layer, enters: Callable[[keras.layers.Layer], b
                 outputs = call(*args, **kwargs)
             finally:
                 stack.pop()
-            ins, outs = _tensors((args, kwargs)), _tensors(outputs)
+            ins = _tensors((args, kwargs))
+            outputs = _apart(outputs, ins)
+            outs = _tensors(outputs)
             shapes = [tuple(tensors[0].shape) if tensors else () for tensors in (ins, outs)]
             seen.append(Seen(each, tuple(stack), ins, outs, *shapes))
             return outputs

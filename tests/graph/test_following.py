@@ -122,3 +122,25 @@ def test_channels_first():
 def test_dense():
     model = _sequence(layers.Dense(4, name="dense"), layers.BatchNormalization(name="bn", scale=False), shape=(8,))
     assert _find(model, "dense").batch_norm == "bn"
+
+
+class Passing(layers.Layer):
+    """A layer made of layers, one of which returns its very input."""
+
+    def __init__(self, *behind, **kwargs):
+        super().__init__(**kwargs)
+        self.dense, self.dropout, self.behind = layers.Dense(4, name="dense"), layers.Dropout(0.5), list(behind)
+
+    def call(self, x):
+        x = self.dropout(self.dense(x))
+        for layer in self.behind:
+            x = layer(x)
+        return x
+
+
+def test_what_returns_its_very_input_inside_a_layer_is_passed_too():
+    found = _find(_sequence(Passing(layers.BatchNormalization(name="bn"), name="own"), shape=(8,)), "own/dense")
+    assert found.batch_norm == "own/bn"
+    found = _find(_sequence(Passing(name="own"), shape=(8,)), "own/dense")
+    assert found.batch_norm is None
+    assert "'own/dropout" in found.reason
