@@ -2,9 +2,7 @@
 
 import dataclasses
 import importlib.util
-import json
 import pathlib
-import shutil
 
 import keras
 import numpy as np
@@ -76,8 +74,13 @@ def test_the_page_shows_the_figures():
 
 @pytest.fixture
 def docs(tmp_path):
-    shutil.copy(applications.DOCS / "applications.md", tmp_path)
+    (tmp_path / "applications.md").write_text(f"# Models\n\n{applications.MARK}\nan old table\n")
     return tmp_path
+
+
+def _row(name):
+    skipped = {"depthwise (groups=8): no rank": 1, "depthwise (groups=16): no rank": 2, "tied": 3}
+    return applications.Row(name, layers=10, rewritten=4, skipped=skipped, macs=2 * 10**6, half_macs=10**6, difference=2e-6)
 
 
 def test_a_run_that_was_stopped_goes_on_where_it_stopped(docs, monkeypatch):
@@ -87,35 +90,43 @@ def test_a_run_that_was_stopped_goes_on_where_it_stopped(docs, monkeypatch):
     def stop_at_the_third(name):
         if len(measured) == 2:
             raise KeyboardInterrupt
+        return measure(name)
+
+    def measure(name):
         measured.append(name)
-        return COMMITTED[name]
+        return _row(name)
 
     monkeypatch.setattr(applications, "measure_apart", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         applications.run(docs, [])
-    assert measured == every[:2]
-    monkeypatch.setattr(applications, "measure_apart", lambda name: measured.append(name) or COMMITTED[name])
+    assert measured == every[:2] == list(applications.read(docs / "applications.json"))
+    monkeypatch.setattr(applications, "measure_apart", measure)
     assert applications.run(docs, []) == []
     assert measured == every
-    assert applications.run(docs, [every[0]]) == []
-    assert measured == [*every, every[0]]
-    assert json.loads((docs / "applications.json").read_text()) == json.loads(
-        (applications.DOCS / "applications.json").read_text()
-    )
-    assert (docs / "applications.md").read_text() == (applications.DOCS / "applications.md").read_text()
+    assert applications.run(docs, [every[5]]) == []
+    assert measured == [*every, every[5]]
+    assert applications.read(docs / "applications.json") == {name: _row(name) for name in every}
+    page = (docs / "applications.md").read_text()
+    assert page.startswith(f"# Models\n\n{applications.MARK}\n| model ")
+    assert page.endswith("| Xception | 10 | 4 | 3 × depthwise; 3 × tied | 2.00 M | 1.00 M (0.50) | 2e-06 | 0e+00 |\n")
 
 
 def test_a_failure_is_shown_and_measured_again(docs, monkeypatch):
-    first = applications.names()[0]
-    rows = COMMITTED | {first: applications.Row(first, error="ValueError: too | bad")}
-    applications.write(rows, docs)
+    first, *others = applications.names()
+    failed = applications.Row(first, error="ValueError: too | bad")
+    applications.write({name: _row(name) for name in others} | {first: failed}, docs)
     assert (
         f"| {first} | - | - | **failed**: ValueError: too ¦ bad | - | - | - | - |\n" in (docs / "applications.md").read_text()
     )
-    measured = []
-    monkeypatch.setattr(applications, "measure_apart", lambda name: measured.append(name) or rows[name])
+    monkeypatch.setattr(applications, "measure_apart", lambda name: {first: failed}[name])
     assert applications.run(docs, []) == [first]
-    assert measured == [first]
+
+
+def test_a_model_that_keras_has_no_more_leaves_the_table(docs, monkeypatch):
+    applications.write({name: _row(name) for name in (*applications.names(), "Gone")}, docs)
+    monkeypatch.setattr(applications, "measure_apart", _row)
+    applications.run(docs, ["VGG16"])
+    assert list(applications.read(docs / "applications.json")) == applications.names()
 
 
 @pytest.mark.parametrize("figure", ["difference", "tflite_difference"])
