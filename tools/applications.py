@@ -1,9 +1,11 @@
-"""Factorizes and exports the models of `keras.applications`, and writes the table of `docs/applications.md`.
+"""Factorizes and exports every model of `keras.applications`, and writes the table of `docs/applications.md`.
 
-    python tools/applications.py                       # all of them, about half an hour on 2 cores
-    python tools/applications.py --models=ResNet50,VGG16
+    python tools/applications.py                               # what is missing or has failed
+    python tools/applications.py --models=ResNet50,VGG16       # these again
 
-Weights are random: the table shows what is rewritten and that the outputs agree, not accuracies.
+All of them take a few hours on 2 cores and up to 16 GB of memory. Each row is written to `docs/applications.json` as soon as it
+is there, so that a run that was stopped goes on where it stopped. Weights are random: the table shows what is rewritten and
+that the outputs agree, not accuracies.
 """
 
 import os
@@ -11,8 +13,13 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import dataclasses
+import inspect
+import json
+import multiprocessing
 import pathlib
+import re
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 
 import keras
 import numpy as np
@@ -20,24 +27,15 @@ from absl import app, flags
 from tqdm.auto import tqdm
 
 import lrpet_tf as lrpet
+from lrpet_tf.files import write_atomically
 from lrpet_tf.report import megas
 
-# The smallest comfortable image of each family; the parity and the counts do not depend on it in kind.
-SIZES = {
-    "DenseNet121": 64,
-    "EfficientNetB0": 64,
-    "InceptionV3": 96,
-    "MobileNet": 64,
-    "MobileNetV2": 64,
-    "MobileNetV3Small": 64,
-    "ResNet50": 64,
-    "ResNet50V2": 64,
-    "VGG16": 32,
-    "Xception": 96,
-    "ConvNeXtTiny": 64,
-    "EfficientNetV2B0": 64,
-    "NASNetMobile": 64,
-}
+# Height and width of the images: all models can be built for it, and none shrinks them to a single position.
+SIZE = 128
+# Largest difference of the outputs at full rank, as a share of their scale.
+TOLERANCE = 1e-5
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
+MARK = "<!-- the table: python tools/applications.py -->"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +44,6 @@ class Row:
 
     Attributes:
         model: Name of the class.
-        size: Height and width of the images.
         layers: Convolutions, Dense layers and other layers with a matrix of weights.
         rewritten: How many of them are factorized at full rank.
         skipped: Why the others are not, with their number.
@@ -54,53 +51,77 @@ class Row:
         half_macs: The same with every layer at a share of 0.5 that gains by it.
         difference: Largest difference of the outputs at full rank, as a share of their scale.
         tflite_difference: The same between the `.tflite` file and the factorized Keras model.
+        error: What went wrong, if anything did; the figures are then of no meaning.
     """
 
     model: str
-    size: int
-    layers: int
-    rewritten: int
-    skipped: dict[str, int]
-    macs: int
-    half_macs: int
-    difference: float
-    tflite_difference: float
+    layers: int = 0
+    rewritten: int = 0
+    skipped: dict[str, int] = dataclasses.field(default_factory=dict)
+    macs: int = 0
+    half_macs: int = 0
+    difference: float = 0.0
+    tflite_difference: float = 0.0
+    error: str | None = None
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing failed and the outputs agree; NaN is no agreement."""
+        return self.error is None and self.difference <= TOLERANCE and self.tflite_difference <= TOLERANCE
 
 
-def build(name: str, size: int) -> keras.Model:
-    """Returns a model with random weights and lively batch norms, whose 10 outputs are logits: a softmax hides differences."""
+def names() -> list[str]:
+    """Returns the names of all models of the installed `keras.applications`."""
+    return sorted(name for name, _ in inspect.getmembers(keras.applications, inspect.isfunction))
+
+
+def build(name: str) -> keras.Model:
+    """Returns a model with random weights, whose 10 outputs are logits: a softmax hides differences.
+
+    At their initial values the blocks of a ConvNeXt are scaled by a millionth, and the outputs of a MobileNet do not depend on
+    the image, so scales and offsets are random too, and the batch norms' statistics are those of some images. Their offsets
+    are around 1, as otherwise a deep random model doubles the rounding of float32 every few layers.
+    """
     keras.utils.set_random_seed(0)
-    model = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None)
+    constructor = getattr(keras.applications, name)
+    model = constructor(weights=None, input_shape=(SIZE, SIZE, 3), classes=10, classifier_activation=None)
     rng = np.random.default_rng(0)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            channels = layer.moving_mean.shape
-            layer.moving_mean.assign(0.1 * rng.standard_normal(channels))
-            layer.moving_variance.assign(rng.uniform(0.7, 1.3, channels))
+    for layer in model._flatten_layers(include_self=False):
+        offset = 1.0 if isinstance(layer, keras.layers.BatchNormalization) else 0.0
+        for weight in layer._trainable_variables:
+            if weight.name == "gamma":
+                weight.assign(rng.uniform(0.7, 1.3, weight.shape))
+            elif weight.name in ("beta", "bias"):
+                weight.assign(offset + 0.1 * rng.standard_normal(weight.shape))
+    lrpet.recalibrate_batch_norms(model, random_images(16, seed=0))
     return model
 
 
-def measure(name: str, size: int, folder: pathlib.Path) -> Row:
+def random_images(count: int, seed: int) -> np.ndarray:
+    """Returns images of 8 × 8 patches of random colours from 0 to 255."""
+    patches = np.random.default_rng(seed).uniform(0, 255, (count, 8, 8, 3)).astype("float32")
+    return patches.repeat(SIZE // 8, axis=1).repeat(SIZE // 8, axis=2)
+
+
+def measure(name: str) -> Row:
     """Factorizes a model at full rank, exports it, and compares.
 
     Args:
         name: A class of `keras.applications`.
-        size: Height and width of the images.
-        folder: Where the `.tflite` file goes.
 
     Returns:
         The row of the table.
     """
-    model = build(name, size)
+    model = build(name)
     plan = lrpet.make_plan(model, 1.0, keep_if_no_gain=True)
     small = lrpet.factorize(model, plan)
-    images = np.random.default_rng(1).uniform(0, 255, (4, size, size, 3)).astype("float32")
+    images = random_images(4, seed=1)
     expected, received = (each.predict(images, verbose=0) for each in (model, small))
-    report = lrpet.export_tflite(small, folder / f"{name}.tflite", samples=images)
+    with tempfile.TemporaryDirectory() as folder:
+        report = lrpet.export_tflite(small, pathlib.Path(folder) / f"{name}.tflite", samples=images)
     reasons = [layer.reason for layer in plan.skipped]
     return Row(
         model=name,
-        size=size,
         layers=len(plan.layers) + len(plan.skipped),
         rewritten=len(plan.layers),
         skipped={reason: reasons.count(reason) for reason in sorted(set(reasons))},
@@ -111,40 +132,83 @@ def measure(name: str, size: int, folder: pathlib.Path) -> Row:
     )
 
 
+def measure_apart(name: str) -> Row:
+    """Measures a model in a process of its own, whose memory is free afterwards; a failure becomes a row too."""
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(measure, name).result()
+    except Exception as error:  # whatever it is, the table is to show it
+        return Row(name, error=" ".join(f"{type(error).__name__}: {error}".split()))
+
+
 def markdown(rows: list[Row]) -> str:
     """Returns the rows as a table."""
     lines = [
-        "| model | image | layers | rewritten | left as they are | MACs | at share 0.5 | outputs at full rank | `.tflite` |",
-        "| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: |",
+        "| model | layers | rewritten | left as they are | MACs | at share 0.5 | outputs at full rank | `.tflite` |",
+        "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
-        skipped = "; ".join(f"{count} × {reason}" for reason, count in row.skipped.items()) or "-"
-        ratio = row.half_macs / row.macs
+        if row.error is not None:
+            lines.append(f"| {row.model} | - | - | **failed**: {row.error.replace('|', '¦')} | - | - | - | - |")
+            continue
         lines.append(
-            f"| {row.model} | {row.size} | {row.layers} | {row.rewritten} | {skipped} | {megas(row.macs)} | "
-            f"{megas(row.half_macs)} ({ratio:.2f}) | {row.difference:.0e} | {row.tflite_difference:.0e} |"
+            f"| {row.model} | {row.layers} | {row.rewritten} | {_in_short(row.skipped)} | {megas(row.macs)} | "
+            f"{megas(row.half_macs)} ({row.half_macs / row.macs:.2f}) | {row.difference:.0e} | {row.tflite_difference:.0e} |"
         )
     return "\n".join(lines) + "\n"
 
 
+def _in_short(skipped: dict[str, int]) -> str:
+    """Returns the reasons up to what explains them, each once."""
+    counts: dict[str, int] = {}
+    for reason, count in skipped.items():
+        short = re.split(r" \(|: ", reason)[0]
+        counts[short] = counts.get(short, 0) + count
+    return "; ".join(f"{count} × {reason}" for reason, count in counts.items()) or "-"
+
+
+def read(path: pathlib.Path) -> dict[str, Row]:
+    """Returns the rows of a file by model; none where there is no file."""
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    return {row["model"]: Row(**row) for row in rows}
+
+
+def write(rows: dict[str, Row], folder: pathlib.Path) -> None:
+    """Writes the figures and the page's table."""
+    ordered = [rows[name] for name in sorted(rows)]
+    content = json.dumps({"rows": [dataclasses.asdict(row) for row in ordered]}, indent=2)
+    write_atomically(folder / "applications.json", f"{content}\n".encode())
+    page = folder / "applications.md"
+    before, _ = page.read_text().split(MARK)
+    write_atomically(page, f"{before}{MARK}\n{markdown(ordered)}".encode())
+
+
+def run(folder: pathlib.Path, models: list[str]) -> list[str]:
+    """Measures models, and writes each row as soon as it is there.
+
+    Args:
+        folder: The folder of the figures and the page.
+        models: The models; if none are named, those that are missing or have failed.
+
+    Returns:
+        The models in the table that failed, or whose outputs are too far apart.
+    """
+    rows = {name: row for name, row in read(folder / "applications.json").items() if name in names()}
+    for name in tqdm(models or [name for name in names() if name not in rows or rows[name].error is not None]):
+        rows[name] = measure_apart(name)
+        write(rows, folder)
+    return [name for name, row in rows.items() if not row.is_clean]
+
+
 def main(argv):
-    """Measures the models, and writes the results and the table."""
+    """Measures what is asked for or missing."""
     del argv
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name in tqdm(_MODELS.value or list(SIZES)):
-            rows.append(measure(name, SIZES[name], pathlib.Path(folder)))
-            keras.utils.clear_session()
-    print(markdown(rows))
-    if _PAGE.value:
-        page = pathlib.Path(_PAGE.value)
-        before, _ = page.read_text().split(_MARK)
-        page.write_text(before + _MARK + "\n" + markdown(rows))
+    unclean = run(pathlib.Path(_DOCS.value), _MODELS.value)
+    if unclean:
+        raise SystemExit(f"Failed, or further apart than {TOLERANCE:.0e}: {', '.join(unclean)}")
 
-
-_MARK = "<!-- the table: python tools/applications.py -->"
 
 if __name__ == "__main__":
-    _MODELS = flags.DEFINE_list("models", [], "Names of the models; all by default.")
-    _PAGE = flags.DEFINE_string("page", "docs/applications.md", "The page whose table is replaced; empty for none.")
+    _MODELS = flags.DEFINE_list("models", [], "Models to measure, again if need be; by default what is missing or has failed.")
+    _DOCS = flags.DEFINE_string("docs", str(DOCS), "The folder of the figures and the page.")
     app.run(main)
