@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest
 	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/linalg tests/decompositions tests/layers tests/adapters tests/graph \
-		tests/costs tests/ranks tests/training tests/test_planning.py tests/test_factorization.py
+		tests/costs tests/ranks tests/training tests/test_planning.py tests/test_factorization.py -m "not slow"
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.tensorflow
 # In float64 rounding is far below what any fault of ours would be, however much a graph magnifies it.
 DTYPE, TOLERANCE = "float64", 1e-8
 # LRPET_GRAPHS=3000 draws so many others, anew each time.
-EXAMPLES = int(os.environ.get("LRPET_GRAPHS", "120"))
+EXAMPLES = int(os.environ.get("LRPET_GRAPHS", "100"))
 SAME_EACH_TIME = "LRPET_GRAPHS" not in os.environ
 FAMILIES = (
     layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose,
