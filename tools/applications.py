@@ -4,8 +4,8 @@
     python tools/applications.py --models=ResNet50,VGG16       # these again
 
 All of them take about an hour and a half on 2 cores, with 16 GB of memory. Each row is written to `docs/applications.json` as
-soon as it is there, so that a run that was stopped goes on where it stopped. Weights are random: the table shows what is rewritten
-and that the outputs agree, not accuracies.
+soon as it is there, so that a run that was stopped goes on where it stopped. Weights are random: the table shows what is
+rewritten and that the outputs agree, not accuracies.
 """
 
 import os
