@@ -3,9 +3,9 @@
     python tools/applications.py                               # what is missing or has failed
     python tools/applications.py --models=ResNet50,VGG16       # these again
 
-All of them take a few hours on 2 cores and up to 16 GB of memory. Each row is written to `docs/applications.json` as soon as it
-is there, so that a run that was stopped goes on where it stopped. Weights are random: the table shows what is rewritten and
-that the outputs agree, not accuracies.
+All of them take about an hour and a half on 2 cores, with 16 GB of memory. Each row is written to `docs/applications.json` as
+soon as it is there, so that a run that was stopped goes on where it stopped. Weights are random: the table shows what is
+rewritten and that the outputs agree, not accuracies.
 """
 
 import os
