@@ -1,5 +1,7 @@
 """Batch norms, and the layers that may stand between a kernel and its batch norm."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers, ops
 
@@ -36,14 +38,22 @@ def normalises_axis(batch_norm: layers.BatchNormalization, axis: int, rank: int)
     return batch_norm.axis % rank == axis % rank
 
 
-def gain(batch_norm: layers.BatchNormalization):
-    """Returns what a batch norm multiplies each channel by at inference.
+def gains(batch_norms: Sequence[layers.BatchNormalization]):
+    """Returns what batch norms of as many channels multiply each channel by at inference.
 
     Args:
-        batch_norm: The layer; with `scale=False` its `γ` is one.
+        batch_norms: The layers; with `scale=False` the `γ` of one is one.
 
     Returns:
-        Tensor `(channels,)`: `γ / sqrt(moving variance + ε)`.
+        Tensor `(layers, channels)`: `γ / sqrt(moving variance + ε)`.
     """
-    inverse = ops.rsqrt(ops.convert_to_tensor(batch_norm.moving_variance) + batch_norm.epsilon)
-    return inverse * ops.convert_to_tensor(batch_norm.gamma) if batch_norm.scale else inverse
+    inverse = ops.rsqrt(ops.stack([layer.moving_variance + layer.epsilon for layer in batch_norms]))
+    if not any(layer.scale for layer in batch_norms):
+        return inverse
+    ones = ops.ones_like(inverse[0])
+    return inverse * ops.stack([ops.cast(layer.gamma, ones.dtype) if layer.scale else ones for layer in batch_norms])
+
+
+def gain(batch_norm: layers.BatchNormalization):
+    """Returns what a batch norm multiplies each channel by at inference: the one row of `gains`."""
+    return gains([batch_norm])[0]

@@ -1,12 +1,11 @@
 """What a decomposition is."""
 
 import abc
-import math
 
 import numpy as np
 from keras import ops
 
-from lrpet_tf.linalg import Chain, Factor, FactorShape, KernelShape, Truncated, split_groups
+from lrpet_tf.linalg import Chain, Factor, FactorShape, KernelShape, Truncated, energy, split_groups, unit_scale
 
 
 class Decomposition(abc.ABC):
@@ -28,18 +27,23 @@ class Decomposition(abc.ABC):
         """Returns `factor_shapes` of one group."""
 
     @abc.abstractmethod
-    def _project(self, kernels, rank: int, gains, **options) -> Truncated:
-        """Projects the kernels of all groups, a tensor `(groups, *spatial sizes, in, out)`.
+    def _project(self, kernels, rank, gains, starts: tuple, **options) -> Truncated:
+        """Projects kernels of one group each.
 
         Args:
-            kernels: The kernels.
-            rank: From 1 to `max_rank`.
-            gains: Tensor `(groups, out)` or `None`.
+            kernels: Tensor `(n, *spatial sizes, in, out)`.
+            rank: See `project_batch`.
+            gains: Tensor `(n, out)` or `None`.
+            starts: See `project_batch`.
             **options: See `project`.
 
         Returns:
-            A tensor of the same shape, and the shares `(groups,)` of the energy that were kept.
+            A tensor of the same shape, the shares `(n,)` of the energy that were kept, and the next starts.
         """
+
+    @abc.abstractmethod
+    def _start_shapes(self, shape: KernelShape, rank: int) -> tuple[tuple[int, int], ...]:
+        """Returns the shapes of `starts` for one group."""
 
     @abc.abstractmethod
     def _factorize(self, kernel: np.ndarray, rank: int, gain: np.ndarray | None) -> Chain:
@@ -79,16 +83,42 @@ class Decomposition(abc.ABC):
         Returns:
             The kernel, of the same shape, and the share of the energy that was kept.
         """
-        kernel = ops.convert_to_tensor(kernel)
-        outputs = kernel.shape[-1]
-        split = ops.reshape(kernel, (*kernel.shape[:-1], groups, outputs // groups))
-        kernels = ops.moveaxis(split, -2, 0) if groups > 1 else ops.expand_dims(kernel, 0)
-        gains = None if gain is None else ops.reshape(gain, (groups, outputs // groups))
-        projected, kept = self._project(kernels, rank, gains, **options)
+        gains = None if gain is None else ops.expand_dims(gain, 0)
+        kernels = ops.expand_dims(ops.convert_to_tensor(kernel), 0)
+        matrix, energy_kept, starts = self.project_batch(kernels, rank, gains, groups=groups, **options)
+        return Truncated(matrix[0], energy_kept[0], starts)
+
+    def project_batch(self, kernels, rank, gains=None, *, groups: int = 1, starts: tuple = (), **options) -> Truncated:
+        """Projects kernels of one shape in one call.
+
+        Args:
+            kernels: Tensor `(n, *spatial sizes, in, out)`.
+            rank: See `project`; or a tensor of ints, one for each, for ranks that change while a compiled function stays the same.
+            gains: Tensor `(n, out)` or `None`.
+            groups: See `project`.
+            starts: Zeros of `start_shapes`, or what an earlier call with this rank has returned in `starts`, for the engine that
+                starts from there.
+            **options: See `project`.
+
+        Returns:
+            The kernels, the shares `(n,)` of their energies that were kept, and where to start the next time.
+        """
         if groups == 1:
-            return Truncated(projected[0], kept[0])
-        whole = ops.reshape(ops.moveaxis(projected, 0, -2), kernel.shape)
-        return Truncated(whole, ops.sum(kept * _shares_of_energy(kernels, gains)))
+            return self._project(kernels, rank, gains, starts, **options)
+        shape = kernels.shape
+        parts = (shape[0], groups, *shape[1:-1], shape[-1] // groups)
+        split = ops.moveaxis(ops.reshape(kernels, (*shape[:-1], groups, parts[-1])), -2, 1)
+        blocks = ops.reshape(split, (-1, *parts[2:]))
+        scales = None if gains is None else ops.reshape(gains, (-1, parts[-1]))
+        rank = rank if isinstance(rank, int) else ops.repeat(rank, groups)
+        projected, kept, starts = self._project(blocks, rank, scales, starts, **options)
+        whole = ops.reshape(ops.moveaxis(ops.reshape(projected, parts), 1, -2), shape)
+        shares = ops.reshape(kept, parts[:2]) * _shares_of_energy(ops.reshape(blocks, (*parts[:2], -1, parts[-1])), scales)
+        return Truncated(whole, ops.sum(shares, axis=-1), starts)
+
+    def start_shapes(self, count: int, shape: KernelShape, rank: int, groups: int = 1) -> tuple[tuple[int, ...], ...]:
+        """Returns the shapes of `starts` for `count` kernels of a shape."""
+        return tuple((count * groups, *each) for each in self._start_shapes(_group_shape(shape, groups), rank))
 
     def factorize(self, kernel: np.ndarray, rank: int, gain: np.ndarray | None = None, *, groups: int = 1) -> Chain:
         """Returns the chain of the nearest kernel of this rank, in float64.
@@ -142,12 +172,16 @@ def _groups(kernel: np.ndarray, gain: np.ndarray | None, groups: int):
     return zip(split_groups(np.asarray(kernel), groups), gains, strict=True)
 
 
-def _shares_of_energy(kernels, gains):
-    """Returns the shares `(groups,)` that the groups have of the energy of a kernel, as its gain scales it."""
-    flat = ops.cast(ops.reshape(kernels, (kernels.shape[0], -1, kernels.shape[-1])), "float32")
+def _shares_of_energy(blocks, gains):
+    """Returns the shares `(n, groups)` that the groups have of the energies of kernels, as their gains scale them.
+
+    Args:
+        blocks: Tensor `(n, groups, rows, columns)`.
+        gains: Tensor `(n * groups, columns)` or `None`.
+    """
+    blocks = ops.cast(blocks, "float32")
     if gains is not None:
-        flat = flat * ops.expand_dims(ops.cast(gains, "float32"), 1)
-    largest = ops.max(ops.abs(flat))
-    energies = ops.sum(ops.square(flat / ops.where(largest > 0, largest, 1.0)), axis=(1, 2))
-    total = ops.sum(energies)
-    return ops.where(total > 0, energies / ops.where(total > 0, total, 1.0), 1.0 / math.prod(energies.shape))
+        blocks = blocks * ops.reshape(ops.cast(gains, "float32"), (*blocks.shape[:2], 1, -1))
+    energies = energy(unit_scale(blocks, (1, 2, 3)))
+    total = ops.sum(energies, axis=-1, keepdims=True)
+    return ops.where(total > 0, energies / ops.where(total > 0, total, 1.0), 1.0 / blocks.shape[1])

@@ -54,18 +54,23 @@ class MatrixDecomposition(Decomposition):
             FactorShape((*(shape[axis] if axis in second else 1 for axis in axes), rank, shape[-1]), second),
         )
 
-    def _project(self, kernels, rank: int, gains, **options) -> Truncated:
+    def _project(self, kernels, rank, gains, starts: tuple, **options) -> Truncated:
         shape = kernels.shape[1:]
         rows, columns = self._sides(shape)
         order = self._order(len(shape) - 2)
-        if gains is not None:
+        if gains is not None and columns > shape[-1]:
             gains = ops.tile(gains, (1, columns // shape[-1]))
         there = (0, *(axis + 1 for axis in order))
         back = tuple(map(int, np.argsort(there)))
-        ordered = kernels if there == back == tuple(range(len(there))) else ops.transpose(kernels, there)
-        matrices, kept = truncate_and_measure(ops.reshape(ordered, (-1, rows, columns)), rank, gain=gains, **options)
-        projected = ops.reshape(matrices, ordered.shape)
-        return Truncated(projected if ordered is kernels else ops.transpose(projected, back), kept)
+        ordered = kernels if there == tuple(range(len(there))) else ops.transpose(kernels, there)
+        (start,) = starts or (None,)
+        matrices = ops.reshape(ordered, (-1, rows, columns))
+        found = truncate_and_measure(matrices, rank, gain=gains, start=start, **options)
+        projected = ops.reshape(found.matrix, ordered.shape)
+        return found._replace(matrix=projected if ordered is kernels else ops.transpose(projected, back))
+
+    def _start_shapes(self, shape: KernelShape, rank: int) -> tuple[tuple[int, int], ...]:
+        return ((self._max_rank(shape), rank),)
 
     def _factors(self, kernel, rank: int) -> list:
         shapes = self._factor_shapes(kernel.shape, rank)

@@ -12,7 +12,6 @@ squared error is at most the sum of those of its two cuts, and so at most twice 
 
 import math
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -24,9 +23,10 @@ from lrpet_tf.linalg import (
     KernelShape,
     Truncated,
     balanced_pair,
+    find_subspace,
     left_basis,
-    top_subspace,
     transfer_energy,
+    working_type,
 )
 
 
@@ -62,27 +62,31 @@ class Tucker2Decomposition(Decomposition):
             FactorShape((*ones, second, outputs), ()),
         )
 
-    def _project(self, kernels, rank: int, gains, *, engine: str = "auto", **options) -> Truncated:
-        *_, inputs, outputs = shape = kernels.shape
-        first, second = self.ranks(shape[1:], rank)
-        by_output = ops.reshape(kernels, (shape[0], -1, outputs))
-        exact = keras.backend.standardize_dtype(kernels.dtype) in ("float32", "float64")
-        working = by_output if exact else ops.cast(by_output, "float32")  # half precisions have no decompositions
+    def _project(self, kernels, rank, gains, starts: tuple, *, engine: str = "auto", **options) -> Truncated:
+        shape = kernels.shape
+        *_, inputs, outputs = shape
+        ranks, full = self.ranks(shape[1:], rank), self._full_ranks(shape[1:])
+        working = ops.cast(ops.reshape(kernels, (shape[0], -1, outputs)), working_type(kernels))
         area = working.shape[1] // inputs
         by_input = ops.reshape(
             ops.moveaxis(ops.reshape(working, (shape[0], area, inputs, outputs)), 2, 1), (shape[0], inputs, -1)
         )
+        first, second = starts or (None, None)
         kept = working
-        if second < self._full_ranks(shape[1:])[1]:
-            basis = top_subspace(working, second, gains, engine=engine)
+        if _cuts(ranks[1], full[1]):
+            basis, second = find_subspace(working, ranks[1], gains, engine=engine, start=second)
             kept = ops.matmul(basis, ops.matmul(ops.swapaxes(basis, -1, -2), kept))
-        if first < self._full_ranks(shape[1:])[0]:
-            basis = top_subspace(by_input, first, None if gains is None else ops.tile(gains, (1, area)), engine=engine)
-            onto = ops.matmul(basis, ops.swapaxes(basis, -1, -2))  # (groups, in, in)
+        if _cuts(ranks[0], full[0]):
+            scales = None if gains is None else ops.tile(gains, (1, area))
+            basis, first = find_subspace(by_input, ranks[0], scales, engine=engine, start=first)
+            onto = ops.matmul(basis, ops.swapaxes(basis, -1, -2))  # (n, in, in)
             split = ops.reshape(kept, (shape[0], area, inputs, outputs))
             kept = ops.reshape(ops.matmul(ops.expand_dims(onto, 1), split), working.shape)
-        projected, share = transfer_energy(working, kept, gains, **options)
-        return Truncated(ops.cast(ops.reshape(projected, shape), kernels.dtype), share)
+        projected, share, _ = transfer_energy(working, kept, gains, **options)
+        return Truncated(ops.cast(ops.reshape(projected, shape), kernels.dtype), share, (first, second))
+
+    def _start_shapes(self, shape: KernelShape, rank: int) -> tuple[tuple[int, int], ...]:
+        return tuple(zip(self._full_ranks(shape), self.ranks(shape, rank), strict=True))
 
     def _bases(self, kernel: np.ndarray, ranks: tuple[int, int], gain: np.ndarray | None):
         """Returns the bases of the rows over the input channels, and over all but the output channels."""
@@ -130,3 +134,8 @@ class Tucker2Decomposition(Decomposition):
         captured = np.cumsum(np.cumsum(np.sum(core**2, axis=0), axis=0), axis=1)  # by rank in and rank out
         first, second = np.transpose([self.ranks(scaled.shape, rank) for rank in range(1, max(full) + 1)])
         return np.sqrt(np.maximum(np.diff(captured[first - 1, second - 1], prepend=0.0), 0.0))
+
+
+def _cuts(rank, full_rank: int) -> bool:
+    """Returns whether a rank, an int or a tensor, may be under the full one."""
+    return not isinstance(rank, int) or rank < full_rank

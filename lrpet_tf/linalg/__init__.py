@@ -4,11 +4,12 @@ A *matrix* here is a kernel of `p` rows (receptive field times input channels) a
 on tensors use `keras.ops` alone and run eagerly and compiled on every backend; functions on arrays are NumPy in float64.
 """
 
+from lrpet_tf.linalg.branching import branch
 from lrpet_tf.linalg.chain import Chain, Factor, FactorShape, KernelShape, compose, shapes_of, split_groups, whole
 from lrpet_tf.linalg.engines import ENGINES
 from lrpet_tf.linalg.exact import left_basis, singular_values, truncated_pair
 from lrpet_tf.linalg.rank import rank_from_share, resolve_rank, validate_rank
-from lrpet_tf.linalg.subspace import top_subspace
+from lrpet_tf.linalg.subspace import find_subspace, top_subspace
 from lrpet_tf.linalg.truncate import (
     ENERGY_MODES,
     Truncated,
@@ -18,6 +19,7 @@ from lrpet_tf.linalg.truncate import (
     truncate_and_measure,
     validate_options,
 )
+from lrpet_tf.linalg.weighted import energy, unit_scale, working_type
 
 __all__ = [
     "ENERGY_MODES",
@@ -28,7 +30,10 @@ __all__ = [
     "KernelShape",
     "Truncated",
     "balanced_pair",
+    "branch",
     "compose",
+    "energy",
+    "find_subspace",
     "left_basis",
     "rank_from_share",
     "resolve_rank",
@@ -40,7 +45,9 @@ __all__ = [
     "truncate",
     "truncate_and_measure",
     "truncated_pair",
+    "unit_scale",
     "validate_options",
     "validate_rank",
     "whole",
+    "working_type",
 ]

@@ -1,45 +1,13 @@
 """The top singular subspace of a matrix whose columns may be scaled."""
 
+import numbers
+
 from keras import ops
 
-from lrpet_tf.linalg.engines import ENGINES
+from lrpet_tf.linalg.engines import project
+from lrpet_tf.linalg.engines.choosing import choose_engine
 from lrpet_tf.linalg.rank import resolve_rank
-
-# Up to this smaller side an SVD costs next to nothing, and it is the more accurate engine.
-_SVD_UP_TO = 128
-
-
-def unit_scale(tensor, axes):
-    """Divides a tensor by its largest magnitude over `axes`, so that squares neither overflow nor underflow.
-
-    Args:
-        tensor: Any floating tensor.
-        axes: Axes to take the largest magnitude over.
-
-    Returns:
-        The tensor scaled to a largest magnitude of one; zeros stay zeros.
-    """
-    largest = ops.max(ops.abs(tensor), axis=axes, keepdims=True)
-    return tensor / ops.where(largest > 0, largest, ops.ones_like(largest))
-
-
-def scaled_columns(matrix, gain):
-    """Returns `matrix · diag(gain)` up to a positive factor, of magnitude about one.
-
-    Args:
-        matrix: Tensor `(..., p, m)`.
-        gain: Tensor `(..., m)`, or `None` for ones; a gain of zeros alone, such as a zero-initialised `γ`, counts as ones.
-
-    Returns:
-        Tensor `(..., p, m)`.
-    """
-    matrix = unit_scale(matrix, (-2, -1))
-    if gain is None:
-        return matrix
-    unit = unit_scale(gain, (-1,))
-    vanishes = ops.max(ops.abs(unit), axis=-1, keepdims=True) == 0
-    unit = ops.where(vanishes, ops.ones_like(unit), unit)
-    return unit_scale(matrix * ops.expand_dims(unit, -2), (-2, -1))
+from lrpet_tf.linalg.weighted import Weighted, leading
 
 
 def top_subspace(matrix, rank: int, gain=None, *, engine: str = "auto"):
@@ -52,7 +20,7 @@ def top_subspace(matrix, rank: int, gain=None, *, engine: str = "auto"):
         matrix: Tensor `(..., p, m)`, float32 or float64.
         rank: Number of basis vectors: from 1 to `min(p, m)`, or a share of that as a float in (0, 1].
         gain: Tensor `(..., m)` that scales the columns, of any sign and zero included; `None` for ones.
-        engine: `"svd"`, `"gram"`, or `"auto"`: SVD up to a smaller side of 128, the Gram matrix above.
+        engine: See `truncate`.
 
     Returns:
         Tensor `(..., p, rank)` with orthonormal columns.
@@ -61,13 +29,31 @@ def top_subspace(matrix, rank: int, gain=None, *, engine: str = "auto"):
         RankError: `rank` is neither.
         ValueError: `engine` is unknown.
     """
+    return find_subspace(matrix, rank, gain, engine=engine)[0]
+
+
+def find_subspace(matrix, rank, gain=None, *, engine: str = "auto", start=None) -> tuple:
+    """Returns a basis as `top_subspace` does, and the basis to start from the next time.
+
+    Args:
+        matrix: See `top_subspace`.
+        rank: See `top_subspace`; or a tensor `(...)` of ints, with zero vectors beyond the rank.
+        gain: See `top_subspace`.
+        engine: See `top_subspace`.
+        start: See `truncate_and_measure`.
+
+    Returns:
+        Tensors `(..., p, rank)` and `(..., min(p, m), rank)`.
+    """
     matrix = ops.convert_to_tensor(matrix)
-    if gain is not None:
-        gain = ops.cast(gain, matrix.dtype)
-    smaller = min(matrix.shape[-2:])
-    rank = resolve_rank(rank, smaller)
-    if engine == "auto":
-        engine = "svd" if smaller <= _SVD_UP_TO else "gram"
-    if engine not in ENGINES:
-        raise ValueError(f"`engine` must be 'auto' or one of {sorted(ENGINES)}. Received: engine={engine!r}")
-    return ENGINES[engine](scaled_columns(matrix, gain), rank)
+    if isinstance(rank, numbers.Number):
+        rank = resolve_rank(rank, min(matrix.shape[-2:]))
+    weighted = Weighted(matrix, gain)
+    engine = choose_engine(engine, matrix.shape[-2:], rank, start is not None)
+    found = project(weighted, rank, engine, start).basis
+    if not weighted.tall:
+        return found, found
+    unit = weighted.unit()
+    # Householder QR keeps the columns orthonormal where singular values vanish; dividing by them would not.
+    basis, _ = ops.qr(ops.matmul(unit.columns(unit.matrix), found))
+    return basis if isinstance(rank, int) else leading(basis, rank), found

@@ -5,32 +5,32 @@ the best rank-`r` approximation of `M`. The result is `s · P + tail · (K − P
 Frobenius norm) of `M` or of `K`.
 """
 
+import numbers
 from typing import NamedTuple
 
-import keras
 from keras import ops
 
+from lrpet_tf.linalg.engines import ENGINES, project
+from lrpet_tf.linalg.engines.choosing import choose_engine
 from lrpet_tf.linalg.rank import resolve_rank
-from lrpet_tf.linalg.subspace import scaled_columns, top_subspace, unit_scale
+from lrpet_tf.linalg.weighted import Weighted, unit_scale, working_type
+from lrpet_tf.linalg.weighted import energy as _energy
 
 ENERGY_MODES = ("merged", "raw", "none")
 
 
 class Truncated(NamedTuple):
-    """A truncated matrix `(..., p, m)` and the share `(...,)` of the energy of `M` that its rank holds, in [0, 1]."""
+    """A truncated matrix, and what a training wants to know of it.
+
+    Attributes:
+        matrix: Tensor `(..., p, m)`.
+        energy_kept: Share `(...,)` of the energy of `M` that its rank holds, in [0, 1].
+        starts: The bases, a tuple of tensors, from which the `"subspace"` engine may start the next time.
+    """
 
     matrix: object
     energy_kept: object
-
-
-def _energy(matrix):
-    return ops.sum(ops.square(matrix), axis=(-2, -1))
-
-
-def _split_energy(matrix, basis_transposed):
-    """Returns the energy of a matrix and the part of it that lies in the span of a basis."""
-    total = _energy(matrix)
-    return total, ops.minimum(_energy(ops.matmul(basis_transposed, matrix)), total)
+    starts: tuple = ()
 
 
 def _transfer_scale(total, captured, tail: float):
@@ -40,17 +40,20 @@ def _transfer_scale(total, captured, tail: float):
     return ops.where(some, ops.sqrt(squared), ops.ones_like(captured))
 
 
-def validate_options(energy: str, tail: float, damping: float) -> None:
+def validate_options(energy: str, tail: float, damping: float, engine: str = "auto") -> None:
     """Checks the options of `truncate`.
 
     Args:
         energy: See `truncate`.
         tail: See `truncate`.
         damping: See `truncate`.
+        engine: See `truncate`.
 
     Raises:
         ValueError: One of them is out of its range.
     """
+    if engine != "auto" and engine not in ENGINES:
+        raise ValueError(f"`engine` must be 'auto' or one of {sorted(ENGINES)}. Received: engine={engine!r}")
     if energy not in ENERGY_MODES:
         raise ValueError(f"`energy` must be one of {ENERGY_MODES}. Received: energy={energy!r}")
     if not 0.0 <= tail <= 1.0:
@@ -68,55 +71,61 @@ def truncate_and_measure(
     tail: float = 0.0,
     damping: float = 0.0,
     engine: str = "auto",
+    start=None,
 ) -> Truncated:
     """Truncates as `truncate` does, and returns the share of the energy kept as well.
 
     Args:
         matrix: See `truncate`.
-        rank: See `truncate`.
+        rank: See `truncate`; or a tensor of ints, one for each, for ranks that change while a compiled function stays the same.
         gain: See `truncate`.
         energy: See `truncate`.
         tail: See `truncate`.
         damping: See `truncate`.
-        engine: See `top_subspace`.
+        engine: See `truncate`.
+        start: A basis that an earlier call with this rank has returned in `starts`, or zeros `(..., min(p, m), rank)`.
 
     Returns:
-        The matrix, and `‖Qᵀ M‖² / ‖M‖²` before any energy transfer (1 for a zero matrix).
+        The matrix, `‖Qᵀ M‖² / ‖M‖²` before any energy transfer (1 for a zero matrix), and the basis for a next call.
 
     Raises:
         RankError: `rank` is neither.
         ValueError: Another option is out of its range.
     """
-    validate_options(energy, tail, damping)
+    validate_options(energy, tail, damping, engine)
     matrix = ops.convert_to_tensor(matrix)
     full_rank = min(matrix.shape[-2:])
-    rank = resolve_rank(rank, full_rank)
-    if rank == full_rank and not (damping and gain is not None):
-        return Truncated(matrix, ops.ones_like(matrix[..., 0, 0]))
-    dtype = keras.backend.standardize_dtype(matrix.dtype)
-    working = dtype if dtype in ("float32", "float64") else "float32"  # half precisions have no decompositions
-    kernel = ops.cast(matrix, working)
-    if gain is not None:
-        gain = ops.cast(gain, working)
-
-    basis = top_subspace(kernel, rank, gain, engine=engine)
-    transposed = ops.swapaxes(basis, -1, -2)
-    kept = ops.matmul(basis, ops.matmul(transposed, kernel))
+    if isinstance(rank, numbers.Number):
+        rank = resolve_rank(rank, full_rank)
+        if rank == full_rank and not (damping and gain is not None):
+            starts = () if start is None else (start,)
+            return Truncated(matrix, ops.ones_like(matrix[..., 0, 0]), starts)
+    kernel = ops.cast(matrix, working_type(matrix))
+    weighted = Weighted(kernel, gain)
+    engine = choose_engine(engine, matrix.shape[-2:], rank, start is not None)
+    projected = project(weighted, rank, engine, start)
+    kept = projected.matrix
     if damping and gain is not None:
-        squared = ops.square(gain)
+        squared = ops.square(ops.cast(gain, kernel.dtype))
         kept = kept * ops.expand_dims(squared / (squared + damping), -2)
-    total, captured = _split_energy(scaled_columns(kernel, gain), transposed)
-    share = ops.where(total > 0, captured / ops.where(total > 0, total, ops.ones_like(total)), ops.ones_like(total))
+    squares = ops.ones_like(projected.totals) if weighted.gain is None else ops.square(weighted.gain)
+    total, captured = _sums(projected, squares)
+    some = total > 0
+    share = ops.where(some, captured / ops.where(some, total, ops.ones_like(total)), ops.ones_like(total))
     if energy == "none":
-        scale = ops.ones_like(share)
-    elif energy == "merged":
-        scale = _transfer_scale(total, captured, tail)
+        result = kept
     else:
-        scale = _transfer_scale(*_split_energy(unit_scale(kernel, (-2, -1)), transposed), tail)
-    result = kept * scale[..., None, None]
+        scale = _transfer_scale(*(_sums(projected, ops.ones_like(squares)) if energy == "raw" else (total, captured)), tail)
+        result = kept * scale[..., None, None]
     if tail:
         result = result + tail * (kernel - kept)
-    return Truncated(ops.cast(result, dtype), share)
+    return Truncated(ops.cast(result, matrix.dtype), share, (projected.basis,))
+
+
+def _sums(projected, weights):
+    """Returns the energy of the matrices and of their projections, with weights `(..., m)` for the columns."""
+    total = ops.sum(weights * projected.totals, axis=-1)
+    return total, ops.minimum(ops.sum(weights * projected.energies, axis=-1), total)
 
 
 def transfer_energy(kernel, kept, gain=None, *, energy: str = "merged", tail: float = 0.0, damping: float = 0.0) -> Truncated:
@@ -195,7 +204,7 @@ def truncate(
         tail: Share of the cut part that stays, in [0, 1]; above 0 the result is not of low rank.
         damping: The authors' release divides by the gain as `g / (g² + 1e-5)`, which multiplies column `j` of `P` by
             `g² / (g² + damping)`: columns of small gain shrink at each projection until they die. 0 is exact.
-        engine: See `top_subspace`.
+        engine: `"svd"`, `"gram"`, `"subspace"` or `"randomized"`, which differ in speed alone; `"auto"` chooses.
 
     Returns:
         Tensor of the shape and dtype of `matrix`.

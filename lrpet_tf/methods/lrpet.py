@@ -22,6 +22,7 @@ class LRPET:
         tail: Share of the cut part that stays, in [0, 1]; the last projection of a training always uses 0.
         damping: 0 is exact; 1e-5 is what the authors' release does. See `lrpet_tf.linalg.truncate`.
         bn_rectify: Whether the scale of the following batch norm is taken into account.
+        engine: What finds the subspaces; the engines differ in speed alone. See `lrpet_tf.linalg.truncate`.
 
     Raises:
         ValueError: An option is out of its range.
@@ -31,23 +32,34 @@ class LRPET:
     tail: float = 0.0
     damping: float = 0.0
     bn_rectify: bool = True
+    engine: str = "auto"
 
     def __post_init__(self):
         """Checks the options."""
-        validate_options(self.energy, self.tail, self.damping)
+        validate_options(self.energy, self.tail, self.damping, self.engine)
 
-    def project(self, kernel, decomposition: Decomposition, rank: int, gain=None, groups: int = 1) -> Truncated:
-        """Projects one kernel.
+    @property
+    def warm(self) -> bool:
+        """Whether a projection may start from the last one."""
+        return self.engine in ("auto", "subspace")
+
+    def project(
+        self, kernels, decomposition: Decomposition, rank, gains=None, *, groups: int = 1, starts: tuple = ()
+    ) -> Truncated:
+        """Projects kernels of one shape.
 
         Args:
-            kernel: Tensor `(*spatial sizes, in, out)`.
+            kernels: Tensor `(n, *spatial sizes, in, out)`.
             decomposition: The form of low rank.
-            rank: From 1 to the full rank in that form.
-            gain: Tensor `(out,)`: the scale of the batch norm that follows, or `None`.
-            groups: Number of groups of the kernel.
+            rank: From 1 to the full rank in that form; or a tensor `(n,)` of ints.
+            gains: Tensor `(n, out)`: the scales of the batch norms that follow, or `None`.
+            groups: Number of groups of each kernel.
+            starts: See `Decomposition.project_batch`.
 
         Returns:
-            The projected kernel, and the share of the energy that its rank held.
+            The projected kernels, the shares `(n,)` of the energy that their rank held, and where to start the next time.
         """
-        options = {"energy": self.energy, "tail": self.tail, "damping": self.damping}
-        return decomposition.project(kernel, rank, gain if self.bn_rectify else None, groups=groups, **options)
+        options = {"energy": self.energy, "tail": self.tail, "damping": self.damping, "engine": self.engine}
+        return decomposition.project_batch(
+            kernels, rank, gains if self.bn_rectify else None, groups=groups, starts=starts, **options
+        )

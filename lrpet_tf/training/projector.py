@@ -1,46 +1,23 @@
 """Projecting the kernels of a model: the training method applied to the layers of a plan."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
 from keras import ops
 
-from lrpet_tf import decompositions
-from lrpet_tf.adapters import Adapter, batch_norm, find
 from lrpet_tf.errors import NonFiniteKernelError
-from lrpet_tf.linalg import Truncated
 from lrpet_tf.methods import LRPET
-from lrpet_tf.plan import LayerPlan, Plan, check_plan
-
-
-class _Target:
-    """One planned layer: its kernel, the form it is projected in, and the batch norm that follows."""
-
-    def __init__(self, planned: LayerPlan, layers: dict, extra: Mapping[type, Adapter]):
-        self.planned = planned
-        self.layer = layers[planned.path]
-        self.adapter = find(self.layer, extra)
-        self.decomposition = decompositions.get(planned.decomposition)
-        self.batch_norm = None if planned.batch_norm is None else layers[planned.batch_norm]
-
-    def kernel(self):
-        return self.adapter.read(self.layer)
-
-    def gain(self):
-        return None if self.batch_norm is None else batch_norm.gain(self.batch_norm)
-
-
-def _is_finite(tensor):
-    return ops.all(ops.isfinite(tensor))
-
-
-def _mean(shares: list) -> float:
-    return float(np.mean(ops.convert_to_numpy(ops.stack(shares)))) if shares else 1.0
+from lrpet_tf.plan import Plan, check_plan
+from lrpet_tf.training.batches import Batch, batches
+from lrpet_tf.training.compiling import compiled
 
 
 class Projector:
     """Projects every planned kernel of a model, in place, on any backend; for training loops of one's own.
+
+    The first call compiles one function for the whole model. Kernels of one shape and rank are projected together.
 
     Args:
         model: The model; its kernels stay dense variables of the same shape.
@@ -50,6 +27,7 @@ class Projector:
         tail: Share of the cut part that stays, in [0, 1].
         damping: 0 is exact; 1e-5 is what the authors' release does. See `lrpet_tf.linalg.truncate`.
         bn_rectify: Whether the scale of the batch norm that follows a layer is taken into account.
+        engine: `"auto"`, `"svd"`, `"gram"`, `"subspace"` or `"randomized"`: they differ in speed alone.
 
     Raises:
         PlanMismatchError: The plan was made for another model.
@@ -65,10 +43,12 @@ class Projector:
         tail: float = 0.0,
         damping: float = 0.0,
         bn_rectify: bool = True,
+        engine: str = "auto",
     ):
-        self._method = LRPET(energy=energy, tail=tail, damping=damping, bn_rectify=bn_rectify)
-        layers = check_plan(plan).resolve(model)
-        self._targets = [_Target(planned, layers, plan.adapters) for planned in plan.layers]
+        method = LRPET(energy=energy, tail=tail, damping=damping, bn_rectify=bn_rectify, engine=engine)
+        self.batches: list[Batch] = batches(check_plan(plan), plan.resolve(model), method)
+        self.targets = [target for batch in self.batches for target in batch.targets]
+        self._functions: dict[str, Callable] = {}
 
     def project(self, *, when: str = "", ranks: Mapping[str, int] | None = None) -> float:
         """Projects all kernels, or none when one of them is not finite.
@@ -84,30 +64,68 @@ class Projector:
         Raises:
             NonFiniteKernelError: A kernel, or the scale of its batch norm, holds NaN or infinity.
         """
-        self._check_finite(when)
-        kept = []
-        for target in self._targets:
-            projected, share = self._projected(target, ranks or {})
-            target.adapter.write(target.layer, projected)
-            kept.append(share)
-        return _mean(kept)
+        planned = [target.planned.rank for target in self.targets]
+        given = [(ranks or {}).get(target.planned.path, target.planned.rank) for target in self.targets]
+        if given == planned:
+            return self._run("project", self.step, when=when)
+        return self._run("project to ranks", self.step, np.array(given, "int32"), when=when)
 
     def energy_kept(self) -> float:
         """Returns what `project` would return, and projects nothing."""
-        return _mean([self._projected(target, {}).energy_kept for target in self._targets])
+        return self._run("measure", functools.partial(self.step, write=False))
 
-    def _projected(self, target: _Target, ranks: Mapping[str, int]) -> Truncated:
-        rank = ranks.get(target.planned.path, target.planned.rank)
-        groups = target.adapter.groups(target.layer)
-        return self._method.project(target.kernel(), target.decomposition, rank, target.gain(), groups)
+    @property
+    def writes(self) -> list[keras.Variable]:
+        """The variables that a projection may assign."""
+        weights = {id(weight): weight for target in self.targets for weight in target.layer.weights}
+        return [*weights.values(), *(start for batch in self.batches for start in batch.starts)]
 
-    def _check_finite(self, when: str) -> None:
-        if not self._targets:
-            return
-        gains = [target.gain() for target in self._targets]
-        checks = [("kernel", target, target.kernel()) for target in self._targets]
-        checks += [("batch-norm scale", t, gain) for t, gain in zip(self._targets, gains, strict=True) if gain is not None]
-        finite = ops.convert_to_numpy(ops.stack([_is_finite(tensor) for _, _, tensor in checks]))
-        for (what, target, _), is_finite in zip(checks, finite, strict=True):
-            if not is_finite:
-                raise NonFiniteKernelError(target.planned.path, what, f" {when}" if when else "")
+    @property
+    def reads(self) -> list[keras.Variable]:
+        """The variables that a projection reads and does not assign."""
+        layers = [target.batch_norm for target in self.targets if target.batch_norm is not None]
+        return list({id(weight): weight for layer in layers for weight in layer.weights}.values())
+
+    def step(self, ranks=None, *, write: bool = True) -> tuple:
+        """Projects all kernels, or none when one of them is not finite: what is compiled.
+
+        Args:
+            ranks: Tensor of ranks, a row for each layer in the order of the batches, in the place of those of the plan.
+            write: Whether to assign the kernels.
+
+        Returns:
+            Tensors `(layers,)`: whether the kernel, and whether the scale of its batch norm, is finite, and the share of the
+            energy that the rank held.
+        """
+        gains = [batch.gains() for batch in self.batches]
+        sums = [ops.sum(target.adapter.read(target.layer)) for target in self.targets]
+        finite_kernels = ops.isfinite(ops.stack([ops.cast(each, "float32") for each in sums]))
+        finite_gains = ops.concatenate(
+            [
+                ops.ones((len(batch.targets),), "bool") if gain is None else ops.isfinite(ops.sum(gain, axis=-1))
+                for batch, gain in zip(self.batches, gains, strict=True)
+            ]
+        )
+        finite = ops.all(ops.logical_and(finite_kernels, finite_gains))
+        shares, first = [], 0
+        for batch, gain in zip(self.batches, gains, strict=True):
+            size = len(batch.targets)
+            projected = batch.project(gain, finite, None if ranks is None else ranks[first : first + size])
+            if write:
+                batch.write(projected)
+            shares.append(projected.energy_kept)
+            first += size
+        return finite_kernels, finite_gains, ops.concatenate(shares)
+
+    def _run(self, name: str, function: Callable, *args, when: str = "") -> float:
+        """Runs a function of `step`'s results, compiled once under a name."""
+        if not self.targets:
+            return 1.0
+        if name not in self._functions:
+            self._functions[name] = compiled(function, self.reads, self.writes)
+        *checks, shares = map(ops.convert_to_numpy, self._functions[name](*args))
+        for what, finite in zip(("kernel", "batch-norm scale"), checks, strict=True):
+            for target, is_finite in zip(self.targets, finite, strict=True):
+                if not is_finite:
+                    raise NonFiniteKernelError(target.planned.path, what, f" {when}" if when else "")
+        return float(np.mean(shares))

@@ -1,11 +1,49 @@
-"""The engines that find a top singular subspace: one file each, one row each.
+"""The engines that project matrices onto those of a rank: one file each, one row each.
 
-An engine maps `(matrix, rank)`, a tensor `(..., p, m)` of magnitude about one and an int, to an orthonormal basis
-`(..., p, rank)` of the span of the matrix's `rank` leading left singular vectors.
+All agree with the exact projection, whatever the spectrum: an engine that squares the matrix, or iterates, tests its own result,
+and where that is not as good as the best one, a more robust one takes over, on the device.
 """
 
-from lrpet_tf.linalg.engines import gram, svd
+from keras import ops
 
-ENGINES = {"svd": svd.top_subspace, "gram": gram.top_subspace}
+from lrpet_tf.linalg.branching import branch
+from lrpet_tf.linalg.engines import gram, randomized, subspace, svd
+from lrpet_tf.linalg.weighted import Gram, Projected, Weighted
 
-__all__ = ["ENGINES"]
+ENGINES = ("svd", "gram", "subspace", "randomized")
+
+
+def project(weighted: Weighted, rank, engine: str, start=None) -> Projected:
+    """Projects by an engine, or by a more robust one where that fails.
+
+    Args:
+        weighted: The matrices, a batch `(..., p, m)`.
+        rank: Number of directions: an int; or a tensor of ints, one for each matrix, for ranks that change while a compiled
+            function stays the same: then the basis has as many columns as the smaller side, zeros beyond the rank.
+        engine: One of `ENGINES`.
+        start: The basis of an earlier projection, for `"subspace"`; without it the eigen-decomposition finds the first one.
+
+    Returns:
+        The projection.
+    """
+    if engine == "svd":
+        return svd.project(weighted, rank)
+    if engine == "randomized" and isinstance(rank, int):
+        return _checked(randomized.project(weighted, rank), lambda: project(weighted, rank, "gram"))
+    found = Gram(weighted)
+
+    def afresh():
+        return _checked(gram.project(weighted, rank, found), lambda: svd.project(weighted, rank))
+
+    if engine == "subspace" and start is not None:
+        return _checked(subspace.project(weighted, start, found), afresh)
+    return afresh()
+
+
+def _checked(attempt: tuple, otherwise) -> Projected:
+    """Returns the projection of an attempt where it is reliable for the whole batch, else another one."""
+    reliable, projected = attempt
+    return Projected(*branch(ops.all(reliable), lambda: tuple(projected), lambda: tuple(otherwise())))
+
+
+__all__ = ["ENGINES", "project"]

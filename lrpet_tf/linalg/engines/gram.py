@@ -2,27 +2,44 @@
 
 from keras import ops
 
+from lrpet_tf.linalg.weighted import (
+    Gram,
+    Weighted,
+    is_reliable,
+    kept,
+    leading,
+    precision,
+    project_columns,
+    project_rows,
+    transposed,
+)
 
-def top_subspace(matrix, rank: int):
-    """Returns a basis of the leading left singular subspace from the smaller Gram matrix.
 
-    About `p m² + 9 m³ + p m r` multiply-adds for `p ≥ m`. Squaring the matrix loses the directions whose singular values
-    are under about `sqrt(eps)` of the largest (3e-4 in float32): the energy captured is still within rounding of the best,
-    but a matrix that is exactly of rank `r` comes back with an error of up to that size, not of rounding size.
+def project(weighted: Weighted, rank, gram: Gram) -> tuple:
+    """Projects by the eigenvectors of the smaller Gram matrix.
+
+    About `p m² + 9 m³ + 2 p m r + m² r` multiply-adds for `p ≥ m`, the first product given. Squaring the matrix loses the
+    directions whose singular values are under about `√ε ‖M‖` (3e-4 in float32): where one of them would be kept and matters, the
+    projection says that it is not reliable.
 
     Args:
-        matrix: Tensor `(..., p, m)`.
-        rank: Number of vectors, at most `min(p, m)`.
+        weighted: The matrices.
+        rank: Number of directions, an int or a tensor of ints.
+        gram: Their Gram matrices.
 
     Returns:
-        Tensor `(..., p, rank)` with orthonormal columns.
+        Booleans `(...,)`, whether the projection is as good as the best one, and the projection.
     """
-    rows, columns = matrix.shape[-2:]
-    transposed = ops.swapaxes(matrix, -1, -2)
-    if rows <= columns:
-        _, vectors = ops.eigh(ops.matmul(matrix, transposed))
-        return vectors[..., :, -rank:]
-    _, vectors = ops.eigh(ops.matmul(transposed, matrix))
-    # Householder QR keeps the columns orthonormal where singular values vanish; dividing by them would not.
-    basis, _ = ops.qr(ops.matmul(matrix, vectors[..., :, -rank:]))
-    return basis
+    values, vectors = ops.eigh(gram.matrix)
+    values, vectors = values[..., ::-1], vectors[..., ::-1]
+    basis = leading(vectors, rank)
+    positive = kept(values.shape[-1], rank, values.dtype)
+    least = ops.min(ops.where(positive > 0, values, gram.trace[..., None]), axis=-1)
+    cut = ops.sum(ops.where(positive > 0, ops.zeros_like(values), values), axis=-1)
+    reliable = is_reliable(gram.trace, gram.norm, least, cut)
+    if not weighted.tall:
+        return reliable, project_rows(weighted, basis)
+    response = ops.matmul(gram.plain, weighted.rows(basis))
+    floor = precision(values) * gram.trace[..., None] + 1e-30
+    inverse = 1.0 / ops.maximum(values[..., : basis.shape[-1]], floor)
+    return reliable, project_columns(weighted, gram, basis, response, inverse[..., None] * transposed(response))
