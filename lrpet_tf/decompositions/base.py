@@ -93,11 +93,11 @@ class Decomposition(abc.ABC):
 
         Args:
             kernels: Tensor `(n, *spatial sizes, in, out)`.
-            rank: See `project`; or a tensor of ints, one for each, for ranks that change while a compiled function stays the same.
+            rank: See `project`; or a tensor `(n,)` of ints, for ranks that change while a compiled function stays the same.
             gains: Tensor `(n, out)` or `None`.
             groups: See `project`.
-            starts: Zeros of `start_shapes`, or what an earlier call with this rank has returned in `starts`, for the engine that
-                starts from there.
+            starts: Zeros of `start_shapes`, or what an earlier call with this rank has returned in `starts`, for the engine
+                that starts from there.
             **options: See `project`.
 
         Returns:

@@ -56,14 +56,34 @@ def leading(vectors, rank):
     Returns:
         Tensor `(..., n, rank)` or `(..., n, k)`.
     """
-    return (
-        vectors[..., :rank] if isinstance(rank, int) else vectors * kept(vectors.shape[-1], rank, vectors.dtype)[..., None, :]
-    )
+    return vectors[..., :rank] if isinstance(rank, int) else vectors * _first(vectors, rank)
 
 
-def kept(count: int, rank, dtype):
-    """Returns, of `count` values, ones for the first `rank` and zeros for the others: `(count,)`, or `(..., count)`."""
-    return ops.cast(ops.arange(count) < (rank if isinstance(rank, int) else rank[..., None]), dtype)
+def _first(vectors, rank):
+    """Returns ones for the first `rank (...)` columns, zeros for the others: `(..., 1, k)`."""
+    return ops.cast(ops.arange(vectors.shape[-1]) < rank[..., None], vectors.dtype)[..., None, :]
+
+
+def leading_eigenpairs(gram, rank) -> tuple:
+    """Returns the largest eigenvalues of symmetric matrices and their eigenvectors, in any order.
+
+    Args:
+        gram: Tensor `(..., n, n)`.
+        rank: Their number: an int; or a tensor `(...)` of ints, where all stay and those beyond the rank are zero.
+
+    Returns:
+        Tensors `(..., rank)` and `(..., n, rank)`, or `(..., n)` and `(..., n, n)`; the least of these values; the sum of the
+        others.
+    """
+    values, vectors = ops.eigh(gram)  # in ascending order; to turn that round would copy
+    total, size = ops.sum(values, axis=-1), values.shape[-1]
+    if isinstance(rank, int):
+        largest = values[..., size - rank :]
+        return largest, vectors[..., size - rank :], largest[..., 0], total - ops.sum(largest, axis=-1)
+    chosen = ops.arange(size) >= size - rank[..., None]
+    mask = ops.cast(chosen, values.dtype)
+    least = ops.min(ops.where(chosen, values, values[..., -1:]), axis=-1)
+    return values * mask, vectors * mask[..., None, :], least, total - ops.sum(values * mask, axis=-1)
 
 
 # How many units of rounding a computed eigenvector is off, and the error that may come on top of the best one, as shares of the
@@ -183,27 +203,27 @@ def project_rows(weighted: Weighted, basis, *, unit: Weighted | None = None, sta
     return Projected(ops.matmul(basis, rows), energies, measured.column_energies(), basis if start is None else start)
 
 
-def project_columns(weighted: Weighted, gram: Gram, basis, response, coefficients) -> Projected:
-    """Projects tall matrices onto the span of `M V`, without forming a basis of it: `P = K · diag(g) V · W`.
+def project_columns(weighted: Weighted, gram: Gram, basis, response, weights) -> Projected:
+    """Projects tall matrices onto the span of `M V`, without forming a basis of it: `P = K · diag(g) V · Wᵀ`.
 
-    With `Y = KᵀM V`, which follows from the Gram matrix, and `S = Vᵀ MᵀM V`, `P = M V S⁻¹ (M V)ᵀ K` needs `W = S⁻¹ Yᵀ` alone.
+    With `Y = KᵀM V`, which follows from the Gram matrix, and `S = Vᵀ MᵀM V`, `P = M V S⁻¹ (M V)ᵀ K` needs `W = Y S⁻¹` alone.
 
     Args:
         weighted: The matrices.
         gram: Their Gram matrices.
         basis: `V (..., m, r)`.
         response: `Y (..., m, r)`.
-        coefficients: `W (..., r, m)`.
+        weights: `W (..., m, r)`.
 
     Returns:
         The projection, with `V` as its basis.
     """
-    energies = ops.sum(response * transposed(coefficients), axis=-1)
+    energies = ops.sum(response * weights, axis=-1)
     right = weighted.rows(basis)
     if 2 * basis.shape[-1] < basis.shape[-2]:
-        projected = ops.matmul(ops.matmul(weighted.matrix, right), coefficients)
+        projected = ops.matmul(ops.matmul(weighted.matrix, right), transposed(weights))
     else:
-        projected = ops.matmul(weighted.matrix, ops.matmul(right, coefficients))
+        projected = ops.matmul(weighted.matrix, ops.matmul(right, transposed(weights)))
     return Projected(projected, energies, diagonal(gram.plain), basis)
 
 

@@ -10,7 +10,7 @@ from keras import ops
 from lrpet_tf import decompositions
 from lrpet_tf.adapters import KernelAdapter, batch_norm, find
 from lrpet_tf.decompositions import Decomposition
-from lrpet_tf.linalg import Truncated, branch
+from lrpet_tf.linalg import Truncated, branch, working_type
 from lrpet_tf.methods import LRPET
 from lrpet_tf.plan import LayerPlan, Plan
 
@@ -54,9 +54,8 @@ class Batch:
         self.starts = []
         if method.warm:
             shapes = self.decomposition.start_shapes(len(targets), self.shape, self.rank, self.groups)
-            self.starts = [
-                keras.Variable(keras.initializers.Zeros(), shape, "float32", trainable=False, name="start") for shape in shapes
-            ]
+            dtype = working_type(targets[0].adapter.kernel(targets[0].layer))
+            self.starts = [keras.Variable("zeros", shape, dtype, trainable=False, name="start") for shape in shapes]
 
     def gains(self):
         """Returns the scales of the batch norms, `(layers, out)`, or `None`."""
@@ -68,13 +67,14 @@ class Batch:
         Args:
             gains: What `gains` returns.
             finite: Whether to project at all, a boolean tensor.
-            rank: A tensor `(layers,)` in the place of the rank of the plan; then nothing is started from, or noted for the next time.
+            rank: A tensor `(layers,)` in the place of the rank of the plan; then nothing is started from, or noted for the next
+                time.
 
         Returns:
             The kernels `(layers, *shape)`, the shares `(layers,)` of their energy that were kept, and the next starts.
         """
         kernels = ops.stack([target.adapter.read(target.layer) for target in self.targets])
-        starts = tuple(map(ops.convert_to_tensor, self.starts)) if rank is None else ()
+        starts = tuple(ops.cast(each, each.dtype) for each in self.starts) if rank is None else ()
 
         def projected():
             given = self.rank if rank is None else rank

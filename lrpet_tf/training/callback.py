@@ -192,7 +192,8 @@ class LRPETCallback(keras.callbacks.Callback):
             if not self._checked or self._steps() == self._begun_at:
                 return  # not a single batch was trained
             self._plan_late(self._epoch + 1)
-        Projector(self.model, self.plan, **self._options).project(when=self._when())
+        last = Projector(self.model, self.plan, **self._options) if self._tail else self._projector
+        last.project(when=self._when())
         if self._recalibrate is not None:
             recalibrate_batch_norms(self.model, self._recalibrate, self._recalibrate_steps)
 

@@ -1,7 +1,7 @@
 """The engines that project matrices onto those of a rank: one file each, one row each.
 
-All agree with the exact projection, whatever the spectrum: an engine that squares the matrix, or iterates, tests its own result,
-and where that is not as good as the best one, a more robust one takes over, on the device.
+All agree with the exact projection, whatever the spectrum: an engine that squares the matrix, or iterates, tests its own
+result, and where that is not as good as the best one, a more robust one takes over, on the device.
 """
 
 from keras import ops
@@ -35,15 +35,24 @@ def project(weighted: Weighted, rank, engine: str, start=None) -> Projected:
     def afresh():
         return _checked(gram.project(weighted, rank, found), lambda: svd.project(weighted, rank))
 
-    if engine == "subspace" and start is not None:
-        return _checked(subspace.project(weighted, start, found), afresh)
-    return afresh()
+    if engine != "subspace" or start is None:
+        return afresh()
+    unknown = ops.zeros_like(weighted.matrix[..., 0, :])
+    nothing = found.trace < 0, (weighted.matrix, unknown, unknown, start)
+    begun = ops.any(start[..., :1, :] != 0)  # before the first projection there are only zeros to start from
+    reliable, attempt = branch(begun, lambda: _plain(subspace.project(weighted, start, found)), lambda: nothing)
+    return _checked((reliable, attempt), afresh)
+
+
+def _plain(attempt: tuple) -> tuple:
+    reliable, projected = attempt
+    return reliable, tuple(projected)
 
 
 def _checked(attempt: tuple, otherwise) -> Projected:
     """Returns the projection of an attempt where it is reliable for the whole batch, else another one."""
-    reliable, projected = attempt
-    return Projected(*branch(ops.all(reliable), lambda: tuple(projected), lambda: tuple(otherwise())))
+    reliable, projected = _plain(attempt)
+    return Projected(*branch(ops.all(reliable), lambda: projected, lambda: tuple(otherwise())))
 
 
 __all__ = ["ENGINES", "project"]

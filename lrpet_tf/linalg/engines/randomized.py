@@ -7,7 +7,15 @@ them, and a small eigen-decomposition inside the range that was found.
 import keras
 from keras import ops
 
-from lrpet_tf.linalg.weighted import Weighted, energy, finite, is_reliable, leading, project_rows, transposed
+from lrpet_tf.linalg.weighted import (
+    Weighted,
+    energy,
+    finite,
+    is_reliable,
+    leading_eigenpairs,
+    project_rows,
+    transposed,
+)
 
 # More vectors than asked for: with that many the range is found but for a share that vanishes (section 4.3 there).
 OVERSAMPLING = 8
@@ -36,18 +44,16 @@ def project(weighted: Weighted, rank: int) -> tuple:
     basis, _ = ops.qr(ops.matmul(matrix, weighted.rows(block)))
     scaled = weighted.columns(ops.matmul(transposed(basis), matrix))
     inside = finite(ops.matmul(scaled, transposed(scaled)))
-    values, vectors = ops.eigh(inside)
-    values, vectors = values[..., ::-1], vectors[..., ::-1]
-    turn, kept_values = leading(vectors, rank), ops.maximum(values[..., :rank], 1e-30)
+    values, turn, least, rest = leading_eigenpairs(inside, rank)
+    values = ops.maximum(values, 1e-30)
     basis = ops.matmul(basis, turn)
     # One more step from the basis: how far it moves bounds what the best subspace would keep beyond this one.
     right = weighted.rows(ops.matmul(transposed(scaled), turn))
-    moved = ops.matmul(matrix, right) - basis * kept_values[..., None, :]
-    following = values[..., rank] if rank < width else ops.zeros_like(kept_values[..., 0])
-    contraction = following / kept_values[..., -1]
-    loss = ops.sum(ops.sum(ops.square(moved), axis=-2) / kept_values, axis=-1) / ops.maximum(1.0 - contraction, 0.05)
+    moved = ops.matmul(matrix, right) - basis * values[..., None, :]
+    contraction = rest / values[..., 0]  # the largest value left out is at most their sum
+    loss = ops.sum(ops.sum(ops.square(moved), axis=-2) / values, axis=-1) / ops.maximum(1.0 - contraction, 0.05)
     trace = energy(weighted.columns(matrix))
-    cut = trace - ops.sum(kept_values, axis=-1)
-    reliable = is_reliable(trace, ops.sqrt(energy(inside)), values[..., rank - 1], cut - loss, loss)
-    start = right / ops.sqrt(kept_values)[..., None, :] if weighted.tall else basis
+    cut = trace - ops.sum(values, axis=-1)
+    reliable = is_reliable(trace, ops.sqrt(energy(inside)), least, cut - loss, loss)
+    start = right / ops.sqrt(values)[..., None, :] if weighted.tall else basis
     return reliable, project_rows(weighted, basis, start=start)

@@ -38,8 +38,8 @@ def project(weighted: Weighted, start, gram: Gram) -> tuple:
     image = weighted.rows(response) if weighted.tall else response  # G V
     ritz = ops.matmul(transposed(start), image)  # S = Vᵀ G V
     inverse = _inverse(ritz, gram)
-    coefficients = ops.matmul(inverse, transposed(response))
-    after = weighted.rows(transposed(coefficients)) if weighted.tall else transposed(coefficients)  # G V S⁻¹ = V + residual S⁻¹
+    weights = ops.matmul(response, inverse)
+    after = weighted.rows(weights) if weighted.tall else weights  # G V S⁻¹ = V + residual S⁻¹
     moved = after - start
 
     least = 1.0 / ops.maximum(ops.sqrt(energy(inverse)), 1e-30)  # at most the least eigenvalue of S
@@ -54,7 +54,7 @@ def project(weighted: Weighted, start, gram: Gram) -> tuple:
 
     after = _orthonormal(after)
     if weighted.tall:
-        projected = project_columns(weighted, gram, start, response, coefficients)
+        projected = project_columns(weighted, gram, start, response, weights)
         return reliable, projected._replace(basis=after)
     return reliable, project_rows(weighted, _orthonormal(after))
 
