@@ -1,11 +1,20 @@
 """What a decomposition is."""
 
 import abc
+from typing import NamedTuple
 
 import numpy as np
 from keras import ops
 
 from lrpet_tf.linalg import Chain, Factor, FactorShape, KernelShape, Truncated, energy, split_groups, unit_scale
+
+
+class Cut(NamedTuple):
+    """A matrix as which a kernel is read, and the rank to which it is cut."""
+
+    rows: int
+    columns: int
+    rank: int
 
 
 class Decomposition(abc.ABC):
@@ -42,8 +51,8 @@ class Decomposition(abc.ABC):
         """
 
     @abc.abstractmethod
-    def _start_shapes(self, shape: KernelShape, rank: int) -> tuple[tuple[int, int], ...]:
-        """Returns the shapes of `starts` for one group."""
+    def _cuts(self, shape: KernelShape, rank: int) -> tuple[Cut, ...]:
+        """Returns `cuts` of one group."""
 
     @abc.abstractmethod
     def _factorize(self, kernel: np.ndarray, rank: int, gain: np.ndarray | None) -> Chain:
@@ -118,7 +127,11 @@ class Decomposition(abc.ABC):
 
     def start_shapes(self, count: int, shape: KernelShape, rank: int, groups: int = 1) -> tuple[tuple[int, ...], ...]:
         """Returns the shapes of `starts` for `count` kernels of a shape."""
-        return tuple((count * groups, *each) for each in self._start_shapes(_group_shape(shape, groups), rank))
+        return tuple((count * groups, min(cut.rows, cut.columns), cut.rank) for cut in self.cuts(shape, rank, groups))
+
+    def cuts(self, shape: KernelShape, rank: int, groups: int = 1) -> tuple[Cut, ...]:
+        """Returns the matrices that a projection cuts, and the rank that it leaves each."""
+        return self._cuts(_group_shape(shape, groups), rank)
 
     def factorize(self, kernel: np.ndarray, rank: int, gain: np.ndarray | None = None, *, groups: int = 1) -> Chain:
         """Returns the chain of the nearest kernel of this rank, in float64.

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from keras import ops
 
-from lrpet_tf.decompositions.base import Decomposition
+from lrpet_tf.decompositions.base import Cut, Decomposition
 from lrpet_tf.linalg import (
     Chain,
     Factor,
@@ -69,8 +69,8 @@ class MatrixDecomposition(Decomposition):
         projected = ops.reshape(found.matrix, ordered.shape)
         return found._replace(matrix=projected if ordered is kernels else ops.transpose(projected, back))
 
-    def _start_shapes(self, shape: KernelShape, rank: int) -> tuple[tuple[int, int], ...]:
-        return ((self._max_rank(shape), rank),)
+    def _cuts(self, shape: KernelShape, rank: int) -> tuple[Cut, ...]:
+        return (Cut(*self._sides(shape), rank),)
 
     def _factors(self, kernel, rank: int) -> list:
         shapes = self._factor_shapes(kernel.shape, rank)

@@ -15,7 +15,7 @@ import math
 import numpy as np
 from keras import ops
 
-from lrpet_tf.decompositions.base import Decomposition
+from lrpet_tf.decompositions.base import Cut, Decomposition
 from lrpet_tf.linalg import (
     Chain,
     Factor,
@@ -73,10 +73,10 @@ class Tucker2Decomposition(Decomposition):
         )
         first, second = starts or (None, None)
         kept = working
-        if _cuts(ranks[1], full[1]):
+        if _is_cut(ranks[1], full[1]):
             basis, second = find_subspace(working, ranks[1], gains, engine=engine, start=second)
             kept = ops.matmul(basis, ops.matmul(ops.swapaxes(basis, -1, -2), kept))
-        if _cuts(ranks[0], full[0]):
+        if _is_cut(ranks[0], full[0]):
             scales = None if gains is None else ops.tile(gains, (1, area))
             basis, first = find_subspace(by_input, ranks[0], scales, engine=engine, start=first)
             onto = ops.matmul(basis, ops.swapaxes(basis, -1, -2))  # (n, in, in)
@@ -85,8 +85,11 @@ class Tucker2Decomposition(Decomposition):
         projected, share, _ = transfer_energy(working, kept, gains, **options)
         return Truncated(ops.cast(ops.reshape(projected, shape), kernels.dtype), share, (first, second))
 
-    def _start_shapes(self, shape: KernelShape, rank: int) -> tuple[tuple[int, int], ...]:
-        return tuple(zip(self._full_ranks(shape), self.ranks(shape, rank), strict=True))
+    def _cuts(self, shape: KernelShape, rank: int) -> tuple[Cut, ...]:
+        *sizes, inputs, outputs = shape
+        first, second = self.ranks(shape, rank)
+        area = math.prod(sizes)
+        return Cut(inputs, area * outputs, first), Cut(area * inputs, outputs, second)
 
     def _bases(self, kernel: np.ndarray, ranks: tuple[int, int], gain: np.ndarray | None):
         """Returns the bases of the rows over the input channels, and over all but the output channels."""
@@ -136,6 +139,6 @@ class Tucker2Decomposition(Decomposition):
         return np.sqrt(np.maximum(np.diff(captured[first - 1, second - 1], prepend=0.0), 0.0))
 
 
-def _cuts(rank, full_rank: int) -> bool:
+def _is_cut(rank, full_rank: int) -> bool:
     """Returns whether a rank, an int or a tensor, may be under the full one."""
     return not isinstance(rank, int) or rank < full_rank

@@ -6,7 +6,7 @@ on tensors use `keras.ops` alone and run eagerly and compiled on every backend; 
 
 from lrpet_tf.linalg.branching import branch
 from lrpet_tf.linalg.chain import Chain, Factor, FactorShape, KernelShape, compose, shapes_of, split_groups, whole
-from lrpet_tf.linalg.engines import ENGINES
+from lrpet_tf.linalg.engines import ENGINES, choose_engine
 from lrpet_tf.linalg.exact import left_basis, singular_values, truncated_pair
 from lrpet_tf.linalg.rank import rank_from_share, resolve_rank, validate_rank
 from lrpet_tf.linalg.subspace import find_subspace, top_subspace
@@ -31,6 +31,7 @@ __all__ = [
     "Truncated",
     "balanced_pair",
     "branch",
+    "choose_engine",
     "compose",
     "energy",
     "find_subspace",

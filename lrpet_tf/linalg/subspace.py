@@ -4,8 +4,7 @@ import numbers
 
 from keras import ops
 
-from lrpet_tf.linalg.engines import project
-from lrpet_tf.linalg.engines.choosing import choose_engine
+from lrpet_tf.linalg.engines import project, validate_engine
 from lrpet_tf.linalg.rank import resolve_rank
 from lrpet_tf.linalg.weighted import Weighted, leading
 
@@ -48,8 +47,8 @@ def find_subspace(matrix, rank, gain=None, *, engine: str = "auto", start=None) 
     matrix = ops.convert_to_tensor(matrix)
     if isinstance(rank, numbers.Number):
         rank = resolve_rank(rank, min(matrix.shape[-2:]))
+    validate_engine(engine)
     weighted = Weighted(matrix, gain)
-    engine = choose_engine(engine, matrix.shape[-2:], rank, start is not None)
     found = project(weighted, rank, engine, start).basis
     if not weighted.tall:
         return found, found

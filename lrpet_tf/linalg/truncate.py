@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from keras import ops
 
-from lrpet_tf.linalg.engines import ENGINES, project
-from lrpet_tf.linalg.engines.choosing import choose_engine
+from lrpet_tf.linalg.engines import project, validate_engine
 from lrpet_tf.linalg.rank import resolve_rank
 from lrpet_tf.linalg.weighted import Weighted, unit_scale, working_type
 from lrpet_tf.linalg.weighted import energy as _energy
@@ -52,8 +51,7 @@ def validate_options(energy: str, tail: float, damping: float, engine: str = "au
     Raises:
         ValueError: One of them is out of its range.
     """
-    if engine != "auto" and engine not in ENGINES:
-        raise ValueError(f"`engine` must be 'auto' or one of {sorted(ENGINES)}. Received: engine={engine!r}")
+    validate_engine(engine)
     if energy not in ENERGY_MODES:
         raise ValueError(f"`energy` must be one of {ENERGY_MODES}. Received: energy={energy!r}")
     if not 0.0 <= tail <= 1.0:
@@ -102,7 +100,6 @@ def truncate_and_measure(
             return Truncated(matrix, ops.ones_like(matrix[..., 0, 0]), starts)
     kernel = ops.cast(matrix, working_type(matrix))
     weighted = Weighted(kernel, gain)
-    engine = choose_engine(engine, matrix.shape[-2:], rank, start is not None)
     projected = project(weighted, rank, engine, start)
     kept = projected.matrix
     if damping and gain is not None:

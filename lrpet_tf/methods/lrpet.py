@@ -38,11 +38,6 @@ class LRPET:
         """Checks the options."""
         validate_options(self.energy, self.tail, self.damping, self.engine)
 
-    @property
-    def warm(self) -> bool:
-        """Whether a projection may start from the last one."""
-        return self.engine in ("auto", "subspace")
-
     def project(
         self, kernels, decomposition: Decomposition, rank, gains=None, *, groups: int = 1, starts: tuple = ()
     ) -> Truncated:

@@ -10,7 +10,7 @@ from keras import ops
 from lrpet_tf import decompositions
 from lrpet_tf.adapters import KernelAdapter, batch_norm, find
 from lrpet_tf.decompositions import Decomposition
-from lrpet_tf.linalg import Truncated, branch, working_type
+from lrpet_tf.linalg import Truncated, branch, choose_engine, working_type
 from lrpet_tf.methods import LRPET
 from lrpet_tf.plan import LayerPlan, Plan
 
@@ -43,6 +43,7 @@ class Batch:
         groups: Number of groups of each kernel.
         decomposition: The form.
         rank: The rank of the plan.
+        engines: The engine for each matrix that a projection cuts, once there is a projection to start from.
         starts: Variables that hold where the next projection may start.
     """
 
@@ -51,10 +52,15 @@ class Batch:
         self.shape, self.groups, name, self.rank, self._has_gain, _ = targets[0].form
         self.decomposition: Decomposition = decompositions.get(name)
         self._method = method
+        dtype = working_type(targets[0].adapter.kernel(targets[0].layer))
+        cuts = self.decomposition.cuts(self.shape, self.rank, self.groups)
+        self.engines = tuple(
+            choose_engine((cut.rows, cut.columns), cut.rank, True, dtype) if method.engine == "auto" else method.engine
+            for cut in cuts
+        )
         self.starts = []
-        if method.warm:
+        if "subspace" in self.engines:
             shapes = self.decomposition.start_shapes(len(targets), self.shape, self.rank, self.groups)
-            dtype = working_type(targets[0].adapter.kernel(targets[0].layer))
             self.starts = [keras.Variable("zeros", shape, dtype, trainable=False, name="start") for shape in shapes]
 
     def gains(self):

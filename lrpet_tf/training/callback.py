@@ -2,6 +2,7 @@
 
 import inspect
 import numbers
+import time
 
 import keras
 
@@ -33,10 +34,10 @@ class LRPETCallback(keras.callbacks.Callback):
     """Trains a model to end up with kernels of low rank (LRPET, arXiv 2204.05566).
 
     `model.fit(…, callbacks=[LRPETCallback(rank=0.5)])` projects the kernels once an epoch, before the validation, so that
-    `val_*` are the low-rank model's figures, and once more when training ends. It adds `lrpet_energy_kept` to the logs: the
+    `val_*` are the low-rank model's figures, and once more when training ends. It adds to the logs `lrpet_energy_kept`: the
     share of the kernels' energy that their ranks held before the epoch's last projection, or hold at its end where there was
-    none. Put it first in the list: callbacks after it, such as `ModelCheckpoint` and `TensorBoard`, then see projected kernels
-    and the full logs.
+    none; and `lrpet_time_share`: the share of the epoch's time, validation included, that the projections took. Put it first in
+    the list: callbacks after it, such as `ModelCheckpoint` and `TensorBoard`, then see projected kernels and the full logs.
 
     Args:
         rank: As in `lrpet_tf.make_plan`; without it, the ranks that `LRPETConv2D` and `LRPETDense` layers declare.
@@ -56,6 +57,9 @@ class LRPETCallback(keras.callbacks.Callback):
         bn_rectify: Whether the scale of the batch norm that follows a layer is taken into account.
         recalibrate: Training data; the batch norms' moving statistics are refreshed on it after the last projection.
         recalibrate_steps: How many batches of it to use.
+        engine: What finds the subspaces: `"auto"` chooses by shape and rank; the engines differ in speed alone. See
+            `lrpet_tf.linalg.truncate`.
+        verbose: Whether to print, once, how the kernels are batched and what engine each batch uses.
         **plan_options: `decomposition`, `include`, `exclude`, `keep_if_no_gain` and `adapters` of `lrpet_tf.make_plan`.
 
     Attributes:
@@ -86,10 +90,12 @@ class LRPETCallback(keras.callbacks.Callback):
         bn_rectify: bool = True,
         recalibrate=None,
         recalibrate_steps: int | None = 50,
+        engine: str = "auto",
+        verbose: bool = False,
         **plan_options,
     ):
         super().__init__()
-        validate_options(energy, tail, damping)
+        validate_options(energy, tail, damping, engine)
         if plan is not None and (rank is not None or plan_options or replan_every is not None):
             raise ValueError(
                 "Give either a plan or a rank with its options: a plan has its ranks already. "
@@ -117,7 +123,8 @@ class LRPETCallback(keras.callbacks.Callback):
         self._first_epoch = max(start_epoch, self._warmup_epochs)
         self._schedule = get_schedule(schedule)
         self._tail = tail
-        self._options = {"energy": energy, "damping": damping, "bn_rectify": bn_rectify}
+        self._options = {"energy": energy, "damping": damping, "bn_rectify": bn_rectify, "engine": engine}
+        self._verbose = verbose
         self._recalibrate, self._recalibrate_steps = recalibrate, recalibrate_steps
         self._training = False
 
@@ -145,6 +152,9 @@ class LRPETCallback(keras.callbacks.Callback):
             raise NothingToFactorizeError("at these ranks no layer would become cheaper")
         self._projector = Projector(self.model, self.plan, tail=self._tail, **self._options)
         attach(self.model, self.plan)
+        if self._verbose:
+            print(self._projector.describe())
+            self._verbose = False
 
     def _plan_late(self, done: int) -> None:
         """Plans in the middle of a training, and says so."""
@@ -159,6 +169,7 @@ class LRPETCallback(keras.callbacks.Callback):
         """Notes the epoch, and plans when the warm-up is over."""
         self._epoch = epoch
         self._energy_kept = None
+        self._epoch_began, self._time_spent = time.perf_counter(), 0.0
         self._replanned = False
         if self._checked and self._projector is None and epoch >= self._warmup_epochs:
             self._plan_late(epoch)
@@ -184,6 +195,7 @@ class LRPETCallback(keras.callbacks.Callback):
             self._project()
         if logs is not None:
             logs["lrpet_energy_kept"] = self._current_energy_kept()
+            logs["lrpet_time_share"] = self._time_spent / (time.perf_counter() - self._epoch_began)
 
     def on_train_end(self, logs=None) -> None:
         """Projects for the last time, also what an averaging optimizer or an early stopping has put back."""
@@ -224,7 +236,9 @@ class LRPETCallback(keras.callbacks.Callback):
         if self._is_time_to_replan():
             self._plan_late(self._epoch + 1)
             self._replanned = True
+        began = time.perf_counter()  # the steps before have ended: their number was read
         self._energy_kept = self._projector.project(when=self._when(), ranks=self._ranks())
+        self._time_spent += time.perf_counter() - began
         self._projected_at = steps
 
     def _is_time_to_replan(self) -> bool:

@@ -74,6 +74,15 @@ class Projector:
         """Returns what `project` would return, and projects nothing."""
         return self._run("measure", functools.partial(self.step, write=False))
 
+    def describe(self) -> str:
+        """Returns a line for each batch of kernels: how many there are, their shape, form and rank, and the engine used."""
+        lines = [f"{len(self.targets)} kernels are projected in {len(self.batches)} batches:"]
+        for batch in self.batches:
+            engines = " and ".join(dict.fromkeys(batch.engines))
+            shape = "×".join(map(str, batch.shape))
+            lines.append(f"  {len(batch.targets)} × {shape}, {batch.decomposition.name}, rank {batch.rank}: {engines}")
+        return "\n".join(lines)
+
     @property
     def writes(self) -> list[keras.Variable]:
         """The variables that a projection may assign."""

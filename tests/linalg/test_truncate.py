@@ -26,8 +26,9 @@ def _error(expected, received):
     return np.linalg.norm(expected - ops.convert_to_numpy(received)) / np.linalg.norm(expected)
 
 
+# A randomized subspace is as good as the best one (test_engines.py); where singular values are close it is another one.
 @pytest.mark.parametrize("dtype", _dtypes())
-@pytest.mark.parametrize("engine", [*ENGINES, "auto"])
+@pytest.mark.parametrize("engine", [*(each for each in ENGINES if each != "randomized"), "auto"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_best_approximation_of_the_scaled_matrix(rng, shape, engine, dtype):
     kernel, gain = rng.standard_normal(shape), _gain(rng, shape[1])

@@ -307,3 +307,24 @@ def test_recalibration_refreshes_the_statistics():
     _fit(model, lrpet.LRPETCallback(0.25, recalibrate=x))
     features = keras.Model(model.input, model.get_layer("conv").output).predict(x, verbose=0)
     np.testing.assert_allclose(ops.convert_to_numpy(model.get_layer("bn").moving_mean), features.mean((0, 1, 2)), atol=1e-5)
+
+
+def test_the_time_that_it_took_is_in_the_logs():
+    history = _fit(_model(), lrpet.LRPETCallback(0.25, every=1), epochs=3).history["lrpet_time_share"]
+    assert all(0.0 < share < 1.0 for share in history)
+    history = _fit(_model(), lrpet.LRPETCallback(0.25, start_epoch=1), epochs=2).history["lrpet_time_share"]
+    assert history[0] == 0.0
+    assert history[1] > 0.0
+
+
+def test_verbose_prints_the_engines_once(capsys):
+    callback = lrpet.LRPETCallback(0.25, include="conv", engine="gram", verbose=True)
+    model = _model()
+    _fit(model, callback)
+    _fit(model, callback)
+    assert capsys.readouterr().out.count("1 × 3×3×3×16, channel, rank 4: gram") == 1
+
+
+def test_an_unknown_engine_is_told_at_once():
+    with pytest.raises(ValueError, match="engine.*subspace.*Received: engine='magic'"):
+        lrpet.LRPETCallback(0.5, engine="magic")

@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+import textwrap
+
 import keras
 import numpy as np
 import pytest
@@ -5,6 +10,7 @@ from keras import layers, ops
 
 import lrpet_tf as lrpet
 from lrpet_tf import errors
+from lrpet_tf.linalg import ENGINES
 from tests import models, oracle
 
 
@@ -87,3 +93,138 @@ def test_a_loop_of_ones_own(rng):
         model.get_layer("dense").kernel.assign_add(0.1 * rng.standard_normal((20, 16)).astype("float32"))
         projector.project()
     assert np.linalg.matrix_rank(_kernel(model.get_layer("dense")), tol=1e-5) == 4
+
+
+def _many(layers_of_each=3):
+    """Convolutions of two shapes, some with a batch norm."""
+    x = inputs = keras.Input((8, 8, 16))
+    for index in range(layers_of_each):
+        x = layers.Conv2D(16, 3, padding="same", name=f"plain{index}")(x)
+        x = layers.BatchNormalization(name=f"bn{index}")(layers.Conv2D(16, 3, padding="same", name=f"normed{index}")(x))
+        x = layers.Conv2D(16, 3, padding="same", groups=2, name=f"grouped{index}")(x)
+    return keras.Model(inputs, layers.Conv2D(64, 1, name="wide")(x))
+
+
+def _expected(layer, rank, batch_norm):
+    """Each group on its own, by the oracle."""
+    kernel = ops.convert_to_numpy(layer.kernel).astype("float64")
+    gain = np.ones(kernel.shape[-1])
+    if batch_norm is not None:
+        variance = ops.convert_to_numpy(batch_norm.moving_variance)
+        gain = ops.convert_to_numpy(batch_norm.gamma) / np.sqrt(variance + batch_norm.epsilon)
+    parts = zip(np.split(kernel, layer.groups, axis=-1), np.split(gain, layer.groups), strict=True)
+    projected = [oracle.truncated(part.reshape(-1, len(scale)), rank, scale)[0] for part, scale in parts]
+    return np.concatenate(projected, axis=-1).reshape(kernel.shape)
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, "auto"])
+def test_kernels_of_one_shape_are_projected_together_as_alone(rng, engine):
+    model = _many()
+    oracle.set_batch_norm_statistics(model)
+    plan = lrpet.make_plan(model, 0.5, keep_if_no_gain=True)
+    projector = lrpet.Projector(model, plan, engine=engine)
+    assert sorted(len(batch.targets) for batch in projector.batches) == [1, 3, 3, 3]
+    for _ in range(3):
+        found = {layer.path: model.get_layer(layer.path) for layer in plan.layers}
+        batch_norms = {path: plan[path].batch_norm and model.get_layer(plan[path].batch_norm) for path in found}
+        expected = {path: _expected(layer, plan[path].rank, batch_norms[path]) for path, layer in found.items()}
+        projector.project()
+        for path, layer in found.items():
+            np.testing.assert_allclose(ops.convert_to_numpy(layer.kernel), expected[path], atol=2e-5)
+            layer.kernel.assign(layer.kernel + 1e-3 * rng.standard_normal(layer.kernel.shape))
+
+
+def test_large_kernels_are_not_copied_into_one_batch():
+    inputs = keras.Input((4, 1024))
+    x = inputs
+    for index in range(3):
+        x = layers.Dense(1024, name=f"dense{index}")(x)
+    model = keras.Model(inputs, x)
+    projector = lrpet.Projector(model, lrpet.make_plan(model, 8, keep_if_no_gain=True))
+    assert [len(batch.targets) for batch in projector.batches] == [1, 1, 1]
+
+
+def test_the_function_is_traced_once(monkeypatch):
+    model = _many()
+    projector = lrpet.Projector(model, lrpet.make_plan(model, 0.5, keep_if_no_gain=True))
+    calls, original = [], type(projector.batches[0]).project
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(type(projector.batches[0]), "project", counted)
+    for _ in range(4):
+        projector.project()
+    assert len(calls) == len(projector.batches)
+    for rank in (5, 4, 3):
+        projector.project(ranks={"plain0": rank + 1, "wide": rank})
+    assert len(calls) == 2 * len(projector.batches)
+    assert np.linalg.matrix_rank(_kernel(model.get_layer("wide")), tol=1e-4) == 3
+    assert np.linalg.matrix_rank(_kernel(model.get_layer("plain0")), tol=1e-4) == 4
+    assert np.linalg.matrix_rank(_kernel(model.get_layer("plain1")), tol=1e-4) == 8
+
+
+def test_the_engines_are_described():
+    model = _many()
+    plan = lrpet.make_plan(model, 0.5, keep_if_no_gain=True, include=["wide", "grouped.*"])
+    text = lrpet.Projector(model, plan, engine="randomized").describe()
+    assert "4 kernels are projected in 2 batches" in text
+    assert "3 × 3×3×8×16, channel, rank 4: randomized" in text
+
+
+def _run(code, **environment):
+    return subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=os.environ | environment, check=True, timeout=300)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_replicas_stay_equal_in_a_mirrored_strategy():
+    _run("""
+        import numpy as np, tensorflow as tf, keras, lrpet_tf as lrpet
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        with strategy.scope():
+            inputs = keras.Input((8, 8, 3))
+            x = keras.layers.Conv2D(16, 3, use_bias=False, name="conv")(inputs)
+            x = keras.layers.Flatten()(keras.layers.BatchNormalization()(x))
+            model = keras.Model(inputs, keras.layers.Dense(4)(x))
+            model.compile("sgd", "mse")
+        x, y = np.random.default_rng(0).standard_normal((64, 8, 8, 3)), np.zeros((64, 4))
+        callback = lrpet.LRPETCallback(0.25, every=2, include="conv")
+        model.fit(x, y, batch_size=16, epochs=2, verbose=0, callbacks=[callback])
+        kernels = [each.numpy() for each in strategy.experimental_local_results(model.get_layer("conv").kernel.value)]
+        assert len(kernels) == 2
+        np.testing.assert_array_equal(*kernels)
+        assert np.linalg.matrix_rank(kernels[0].reshape(27, 16), tol=1e-4) == 4
+    """)
+
+
+def test_sharded_arrays_stay_sharded():
+    """Runs on JAX whatever the backend of the tests is."""
+    pytest.importorskip("jax")
+    _run(
+        """
+        import jax, numpy as np, keras, lrpet_tf as lrpet
+        assert len(jax.devices()) == 4
+        mesh = keras.distribution.DeviceMesh((2, 2), ["batch", "model"])
+        layout = keras.distribution.LayoutMap(mesh)
+        layout["dense.*kernel"] = (None, "model")
+        keras.distribution.set_distribution(keras.distribution.ModelParallel(layout_map=layout, batch_dim_name="batch"))
+        inputs = keras.Input((32,))
+        model = keras.Model(inputs, keras.layers.Dense(8, name="head")(keras.layers.Dense(64, name="dense")(inputs)))
+        kernel = model.get_layer("dense").kernel
+        before, sharding = np.array(kernel), kernel.value.sharding
+        assert len(sharding.device_set) == 4
+        plan = lrpet.make_plan(model, 8, include="dense")
+        projector = lrpet.Projector(model, plan, energy="none")
+        for _ in range(2):
+            projector.project()
+        assert kernel.value.sharding.is_equivalent_to(sharding, 2), kernel.value.sharding
+        left, values, right = np.linalg.svd(before.astype("float64"), full_matrices=False)
+        np.testing.assert_allclose(np.array(kernel), (left[:, :8] * values[:8]) @ right[:8], atol=1e-5)
+        """,
+        KERAS_BACKEND="jax",
+        XLA_FLAGS="--xla_force_host_platform_device_count=4",
+    )

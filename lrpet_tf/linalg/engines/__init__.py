@@ -8,9 +8,20 @@ from keras import ops
 
 from lrpet_tf.linalg.branching import branch
 from lrpet_tf.linalg.engines import gram, randomized, subspace, svd
-from lrpet_tf.linalg.weighted import Gram, Projected, Weighted
+from lrpet_tf.linalg.engines.choosing import choose_engine
+from lrpet_tf.linalg.weighted import Gram, Projected, Weighted, working_type
 
 ENGINES = ("svd", "gram", "subspace", "randomized")
+
+
+def validate_engine(engine: str) -> None:
+    """Checks the name of an engine.
+
+    Raises:
+        ValueError: The name is unknown.
+    """
+    if engine != "auto" and engine not in ENGINES:
+        raise ValueError(f"`engine` must be 'auto' or one of {sorted(ENGINES)}. Received: engine={engine!r}")
 
 
 def project(weighted: Weighted, rank, engine: str, start=None) -> Projected:
@@ -20,12 +31,14 @@ def project(weighted: Weighted, rank, engine: str, start=None) -> Projected:
         weighted: The matrices, a batch `(..., p, m)`.
         rank: Number of directions: an int; or a tensor of ints, one for each matrix, for ranks that change while a compiled
             function stays the same: then the basis has as many columns as the smaller side, zeros beyond the rank.
-        engine: One of `ENGINES`.
+        engine: One of `ENGINES`, or `"auto"`.
         start: The basis of an earlier projection, for `"subspace"`; without it the eigen-decomposition finds the first one.
 
     Returns:
         The projection.
     """
+    if engine == "auto":
+        engine = choose_engine(weighted.matrix.shape[-2:], rank, start is not None, working_type(weighted.matrix))
     if engine == "svd":
         return svd.project(weighted, rank)
     if engine == "randomized" and isinstance(rank, int):
@@ -55,4 +68,4 @@ def _checked(attempt: tuple, otherwise) -> Projected:
     return Projected(*branch(ops.all(reliable), lambda: projected, lambda: tuple(otherwise())))
 
 
-__all__ = ["ENGINES", "project"]
+__all__ = ["ENGINES", "choose_engine", "project", "validate_engine"]
