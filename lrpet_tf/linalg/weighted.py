@@ -86,9 +86,7 @@ def leading_eigenpairs(gram, rank) -> tuple:
     return values * mask, vectors * mask[..., None, :], least, total - ops.sum(values * mask, axis=-1)
 
 
-# How many units of rounding a computed eigenvector is off, and the error that may come on top of the best one, as shares of the
-# norm; in float64 and in float32.
-_ROUNDING = 9.0
+# The error that may come on top of the best one, as shares of the norm; in float64 and in float32.
 _TOLERANCE = (1e-12, 9.5e-6)
 
 
@@ -227,7 +225,7 @@ def project_columns(weighted: Weighted, gram: Gram, basis, response, weights) ->
     return Projected(projected, energies, diagonal(gram.plain), basis)
 
 
-def is_reliable(trace, norm, least, cut, loss=0.0):
+def is_reliable(trace, norm, least, cut, *, rounding: float, loss=0.0):
     """Returns whether a subspace from a Gram matrix is as good as the best one, for each of a batch.
 
     Rounding moves the Gram matrix by about `ε ‖G‖`, and so a direction of singular value `σ` by `ε ‖G‖ / σ`. Together with
@@ -239,13 +237,14 @@ def is_reliable(trace, norm, least, cut, loss=0.0):
         norm: `‖G‖`, its norm.
         least: The least eigenvalue that was kept.
         cut: The energy that was cut.
+        rounding: How many units of rounding an engine is off: a bound of what was measured on spectra of all kinds.
         loss: A bound of the energy that the best subspace would keep beyond this one.
 
     Returns:
         Booleans `(...,)`; false as well where squaring has overflowed or underflowed.
     """
     epsilon = precision(trace)
-    noise = ops.square(_ROUNDING * epsilon * norm) / ops.maximum(least, 1e-30)
+    noise = ops.square(rounding * epsilon * norm) / ops.maximum(least, 1e-30)
     cut = ops.maximum(cut, 0.0)
     excess = ops.sqrt(cut + loss + noise) - ops.sqrt(cut)
     tolerance = _TOLERANCE[epsilon > 1e-10] * ops.sqrt(trace)

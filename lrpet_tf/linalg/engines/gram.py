@@ -29,7 +29,7 @@ def project(weighted: Weighted, rank, gram: Gram) -> tuple:
         Booleans `(...,)`, whether the projection is as good as the best one, and the projection.
     """
     values, basis, least, cut = leading_eigenpairs(gram.matrix, rank)
-    reliable = is_reliable(gram.trace, gram.norm, least, cut)
+    reliable = is_reliable(gram.trace, gram.norm, least, cut, rounding=9.0)
     if not weighted.tall:
         return reliable, project_rows(weighted, basis)
     response = ops.matmul(gram.plain, weighted.rows(basis))

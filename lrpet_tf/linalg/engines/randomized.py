@@ -54,6 +54,6 @@ def project(weighted: Weighted, rank: int) -> tuple:
     loss = ops.sum(ops.sum(ops.square(moved), axis=-2) / values, axis=-1) / ops.maximum(1.0 - contraction, 0.05)
     trace = energy(weighted.columns(matrix))
     cut = trace - ops.sum(values, axis=-1)
-    reliable = is_reliable(trace, ops.sqrt(energy(inside)), least, cut - loss, loss)
+    reliable = is_reliable(trace, ops.sqrt(energy(inside)), least, cut - loss, rounding=9.0, loss=loss)
     start = right / ops.sqrt(values)[..., None, :] if weighted.tall else basis
     return reliable, project_rows(weighted, basis, start=start)

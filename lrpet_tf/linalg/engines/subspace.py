@@ -49,7 +49,7 @@ def project(weighted: Weighted, start, gram: Gram) -> tuple:
     # What the start itself loses to the best subspace, to second order; the step multiplies it by the contraction.
     loss = ops.maximum(ops.sum(moved * image, axis=(-2, -1)), 0.0) / ops.maximum(1.0 - contraction, 0.5)
     gained = contraction if weighted.tall else ops.square(contraction)
-    reliable = is_reliable(gram.trace, gram.norm, least, outside - loss, loss * gained)
+    reliable = is_reliable(gram.trace, gram.norm, least, outside - loss, rounding=2.0, loss=loss * gained)
     reliable = ops.logical_and(reliable, ops.logical_and(contraction < 0.5, energy(moved) < 0.01))
 
     after = _orthonormal(after)
