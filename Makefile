@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+JOBS ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo test lint clean
@@ -10,8 +11,8 @@ demo: $(VENV)/.installed
 	$(BIN)/python examples/quickstart.py
 
 test: $(VENV)/.installed lint
-	$(BIN)/python -m pytest
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/linalg tests/decompositions tests/layers tests/adapters tests/graph \
+	$(BIN)/python -m pytest -n $(JOBS)
+	KERAS_BACKEND=jax XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -n $(JOBS) tests/linalg tests/decompositions tests/layers tests/adapters tests/graph \
 		tests/costs tests/ranks tests/training tests/test_planning.py tests/test_factorization.py -m "not slow"
 
 lint: $(VENV)/.installed

@@ -29,7 +29,9 @@ GAINS = {
         rng.standard_normal(m) * np.geomspace(1.0, 1e-6, m) * (np.arange(m) != 1)
     ),
 }
-SHAPES = [(288, 32), (150, 100), (40, 160)]
+# Without a compiled function JAX compiles each operation for each shape.
+SHAPES = [(288, 32), (40, 160)] if keras.backend.backend() == "jax" else [(288, 32), (150, 100), (40, 160)]
+SHARES = [0.5] if keras.backend.backend() == "jax" else [0.1, 0.5, 0.8]
 spectra = pytest.mark.parametrize("spectrum", SPECTRA.values(), ids=SPECTRA)
 
 
@@ -59,7 +61,7 @@ def _assert_as_good_as_the_best(kernel, gain, rank, received):
 def test_as_good_as_the_best(rng, spectrum, gains, engine):
     for shape in SHAPES:
         kernel, gain = _matrix(rng, spectrum, shape), gains(shape[1], rng)
-        for share in (0.1, 0.5, 0.8):
+        for share in SHARES:
             rank = int(share * min(shape))
             given = None if gain is None else gain.astype("float32")
             start = np.zeros((min(shape), rank), "float32")
