@@ -26,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from unittest import mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
@@ -293,18 +294,18 @@ def ours(subject: Subject) -> tuple[dict[str, Contestant], dict]:
     settled = State([*subject.kernels, *subject.starts])
 
     initial.restore()
-    images, labels = subject.images(subject.spec.few)
-    for _ in range(SETTLING):
-        subject.train(images, labels)
+    images, labels = (np.array_split(each, SETTLING + 1) for each in subject.images((SETTLING + 1) * subject.spec.few))
+    for batch in zip(images[1:], labels[1:], strict=True):
+        subject.train(*batch)
         subject.project()
     trained = State(subject.variables)
-    subject.train(images, labels)
+    subject.train(images[0], labels[0])
     figures |= {"moved": MOVE, "moved_by_step": subject.moved_since(trained)}
 
     return {
         "cold": Contestant(subject.project, initial.restore),
         "warm": Contestant(subject.project, _all(settled.restore, subject.move)),
-        "between steps": Contestant(subject.project, _all(trained.restore, lambda: subject.train(images, labels))),
+        "between steps": Contestant(subject.project, _all(trained.restore, lambda: subject.train(images[0], labels[0]))),
         "fallback": Contestant(subject.project, _all(settled.restore, subject.move, subject.lose_starts)),
     }, figures
 
@@ -401,7 +402,7 @@ def two_products(subject: Subject) -> Callable:
 
 def measure_plain(spec: Spec, settings: Settings) -> tuple[dict, dict]:
     """Times projections against one SVD for each kernel; returns seconds and figures of a row."""
-    subject = Subject(spec)
+    subject = Subject(spec, settings.data_dir)
     targets = subject.projector.targets
     contestants, figures = ours(subject)
     for state in ("cold", "warm"):
@@ -415,7 +416,7 @@ def measure_plain(spec: Spec, settings: Settings) -> tuple[dict, dict]:
 
 def measure_limit(spec: Spec, settings: Settings) -> tuple[dict, dict]:
     """Times projections against the two products alone; returns seconds and figures of a row."""
-    subject = Subject(spec)
+    subject = Subject(spec, settings.data_dir)
     contestants, figures = ours(subject)
     contestants["products"] = Contestant(two_products(subject))
     return interleaved(contestants, rounds=settings.rounds, seconds=settings.seconds), figures
@@ -516,8 +517,9 @@ def measure_memory(name: str) -> tuple[dict, dict]:
 
 
 def _apart(function: Callable, *args):
-    """Calls a function in a process of its own."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    """Calls a function in a process of its own, in which TensorFlow keeps no memory for later, as it does with oneDNN."""
+    context = multiprocessing.get_context("spawn")
+    with mock.patch.dict(os.environ, TF_ENABLE_ONEDNN_OPTS="0"), ProcessPoolExecutor(1, context) as pool:
         return pool.submit(function, *args).result()
 
 
