@@ -54,8 +54,10 @@ class Batch:
         self.starts = []
         if method.warm:
             shapes = self.decomposition.start_shapes(len(targets), self.shape, self.rank, self.groups)
+            prefix = targets[0].planned.path.replace("/", "_")
             self.starts = [
-                keras.Variable(keras.initializers.Zeros(), shape, "float32", trainable=False, name="start") for shape in shapes
+                keras.Variable(keras.initializers.Zeros(), shape, "float32", trainable=False, name=f"{prefix}_start{index}")
+                for index, shape in enumerate(shapes)
             ]
 
     def gains(self):
