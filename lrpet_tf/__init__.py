@@ -10,7 +10,7 @@ from lrpet_tf.plan import LayerPlan, Plan, SkippedLayer
 from lrpet_tf.planning import make_plan
 from lrpet_tf.ranks import Energy, LatencyBudget, MacsBudget, ParamsBudget, Share, SizeBudget
 from lrpet_tf.search import RankTrial, SearchResult, search_ranks
-from lrpet_tf.training import LRPETCallback, Projector, RankSchedule, recalibrate_batch_norms
+from lrpet_tf.training import LRPETCallback, ProjectingOptimizer, Projector, RankSchedule, recalibrate_batch_norms
 from lrpet_tf.version import __version__
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "MacsBudget",
     "ParamsBudget",
     "Plan",
+    "ProjectingOptimizer",
     "Projector",
     "RankSchedule",
     "RankTrial",

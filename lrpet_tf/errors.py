@@ -78,7 +78,8 @@ class MissingAdapterError(PlanMismatchError):
             self,
             f"The plan holds layer '{path}' of model '{model_name}', of type {kind}, and no adapter for this type: adapters "
             "are not saved with a plan. Give them: factorize(model, plan, adapters={…}), or "
-            "plan.with_adapters({…}) for anything else (docs/adapters.md).",
+            "plan.with_adapters({…}) for anything else (docs/adapters.md). A model that was saved with a ProjectingOptimizer "
+            "is loaded with compile=False, and compiled with one of such a plan.",
         )
 
 

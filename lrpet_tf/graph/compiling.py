@@ -25,7 +25,12 @@ def carry_compilation(source: keras.Model, copy: keras.Model) -> None:
 
 
 def _fresh_optimizer(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Returns an optimizer of the same configuration; for one that projects, that of the one inside."""
+    if hasattr(optimizer, "plan"):
+        return _fresh_optimizer(optimizer.inner_optimizer)
     config = optimizer.get_config()
+    if hasattr(optimizer, "inner_optimizer"):
+        return type(optimizer)(**{**config, "inner_optimizer": _fresh_optimizer(optimizer.inner_optimizer)})
     schedule = getattr(optimizer, "_learning_rate", None)
     if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
         config["learning_rate"] = schedule

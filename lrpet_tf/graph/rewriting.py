@@ -11,7 +11,7 @@ from lrpet_tf.graph.replay import check_built, has_graph, input_layer, replay
 from lrpet_tf.graph.settling import settle
 
 # What `compile`, `fit` and `evaluate` leave on a model.
-_OF_A_TRAINING = ("optimizer", "history", "stop_training", "stop_evaluating", "stop_predicting")
+_OF_A_TRAINING = ("optimizer", "history", "stop_training", "stop_evaluating", "stop_predicting", "make_train_function")
 
 
 class Replacement(NamedTuple):

@@ -61,7 +61,11 @@ class Batch:
         self.starts = []
         if "subspace" in self.engines:
             shapes = self.decomposition.start_shapes(len(targets), self.shape, self.rank, self.groups)
-            self.starts = [keras.Variable("zeros", shape, dtype, trainable=False, name="start") for shape in shapes]
+            prefix = targets[0].planned.path.replace("/", "_")
+            self.starts = [
+                keras.Variable("zeros", shape, dtype, trainable=False, name=f"{prefix}_start{index}")
+                for index, shape in enumerate(shapes)
+            ]
 
     def gains(self):
         """Returns the scales of the batch norms, `(layers, out)`, or `None`."""
