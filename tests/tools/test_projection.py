@@ -42,7 +42,10 @@ def tiny(monkeypatch):
 
 
 @pytest.fixture
-def subject():
+def subject(monkeypatch, tmp_path):
+    thresholds = {"svd_up_to": 0, "subspace_from": 0, "randomized_below": 0.0}
+    (tmp_path / "engines.json").write_text(json.dumps({"cpu": thresholds, "gpu": thresholds}))
+    monkeypatch.setenv("LRPET_ENGINES", str(tmp_path / "engines.json"))
     made = projection.Subject(TINY)
     layer = made.model.get_layer("bn")
     rng = np.random.default_rng(0)
