@@ -48,6 +48,17 @@ TIMED = {
     "clone": "Keras clones the result",
 }
 BEGIN, END = "<!-- the figures: python tools/startup.py -->", "<!-- the end of the figures -->"
+# Imports both, and tells which share of the time it was running for: other programs may have had the processor meanwhile.
+_CODE = """
+from time import perf_counter, process_time
+start = perf_counter(), process_time()
+import keras
+between = perf_counter(), process_time()
+import lrpet_tf
+end = perf_counter(), process_time()
+for one, other in ((start, between), (between, end)):
+    print((other[1] - one[1]) / (other[0] - one[0]))
+"""
 _LINE = re.compile(r"import time: +(\d+) \| +(\d+) \| ( *)(\S+)$")
 
 
@@ -98,7 +109,7 @@ KINDS: dict[str, Callable[[int], keras.Model]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """The median times of one model, in seconds; see `TIMED`.
+    """The median processor times of one model, in seconds; see `TIMED`.
 
     Attributes:
         kind: Name of the kind of model.
@@ -126,12 +137,21 @@ class Imports(NamedTuple):
     modules: dict[str, float]
 
 
-def read_imports(text: str) -> Imports:
-    """Reads what `-X importtime` writes of `import keras; import lrpet_tf`: each module after those that it loads."""
+def read_imports(text: str, shares: Sequence[float] = (1.0, 1.0)) -> Imports:
+    """Reads what `-X importtime` writes of `import keras; import lrpet_tf`: each module after those that it loads.
+
+    Args:
+        text: What it writes.
+        shares: Which share of the time the process was running for, in each of the two imports.
+
+    Returns:
+        The times, less those in which it was not running.
+    """
     found = [match.groups() for match in map(_LINE.match, text.splitlines()) if match]
     at = {module: index for index, (_, _, indent, module) in enumerate(found) if not indent}
     start, end = at["keras"], at["lrpet_tf"]
-    return Imports(int(found[start][1]) / 1e6, {module: int(own) / 1e6 for own, _, _, module in found[start + 1 : end + 1]})
+    own = {module: shares[1] * int(own) / 1e6 for own, _, _, module in found[start + 1 : end + 1]}
+    return Imports(shares[0] * int(found[start][1]) / 1e6, own)
 
 
 def measure_imports(runs: int) -> dict:
@@ -143,12 +163,12 @@ def measure_imports(runs: int) -> dict:
     Returns:
         Medians in seconds: what the library adds, what Keras takes, and the heaviest modules of the library.
     """
-    command = [sys.executable, "-X", "importtime", "-c", "import keras; import lrpet_tf"]
-    texts = [
-        subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stderr
-        for _ in tqdm(range(runs + 1), "imports")
-    ]
-    found = [read_imports(text) for text in texts[1:]]
+    command = [sys.executable, "-X", "importtime", "-c", _CODE]
+    found = []
+    for _ in tqdm(range(runs + 1), "imports"):
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        found.append(read_imports(result.stderr, [min(1.0, float(share)) for share in result.stdout.split()]))
+    found = found[1:]
     added = [sum(each.modules.values()) for each in found]
     modules = {name: statistics.median(each.modules.get(name, 0) for each in found) for name in found[0].modules}
     heaviest = sorted(modules, key=modules.get, reverse=True)[:5]
@@ -162,14 +182,15 @@ def measure_imports(runs: int) -> dict:
 
 
 def _seconds(work: Callable) -> tuple[float, object]:
-    gc.collect()
-    start = time.perf_counter()
+    """Returns the processor time of some work, which other programs disturb less than they do the clock, and its result."""
+    start = time.process_time()
     made = work()
-    return time.perf_counter() - start, made
+    return time.process_time() - start, made
 
 
 def measure_once(kind: str, count: int) -> Row:
     """Times a model of a number of convolutions, once."""
+    gc.collect()
     build, model = _seconds(lambda: KINDS[kind](count))
     plan, made = _seconds(lambda: lrpet.make_plan(model, SHARE))
     budget, _ = _seconds(lambda: lrpet.make_plan(model, lrpet.MacsBudget(0.5)))
@@ -190,14 +211,13 @@ def measure_growth(kinds: Sequence[str], counts: Sequence[int], rounds: int) -> 
         Medians.
     """
     cases = [(kind, count) for kind in kinds for count in counts]
-    sys.setrecursionlimit(sys.getrecursionlimit() + 20 * max(counts))  # Keras walks through a graph by recursion
     found: dict[tuple, list[Row]] = {case: [] for case in cases}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the weights are not trained for these ranks, and need not be
         measure_once(*cases[0])  # fills caches
         for case in tqdm(cases * rounds, "models"):
             found[case].append(measure_once(*case))
-            keras.utils.clear_session()
+            keras.utils.clear_session(free_memory=False)
     medians = {
         case: {name: statistics.median(getattr(row, name) for row in rows) for name in TIMED} for case, rows in found.items()
     }
@@ -220,8 +240,9 @@ def markdown(content: dict) -> str:
     lines = [
         f"Measured on {content['device']}.",
         "",
-        f"`import lrpet_tf` adds **{imports['added']:.2f} s** to `import keras`, which takes {imports['keras']:.1f} s "
-        f"(medians of {imports['runs']} fresh processes; at most {imports['largest']:.2f} s). Its heaviest modules: {modules}.",
+        f"`import lrpet_tf` adds **{imports['added']:.2f} s** to `import keras`, which takes {imports['keras']:.1f} s: medians "
+        f"of {imports['runs']} fresh processes by `-X importtime`, at most {imports['largest']:.2f} s. The heaviest modules: "
+        f"{modules}.",
         "",
         f"| model | convolutions | {' | '.join(TIMED.values())} |",
         f"| --- | ---: |{' ---: |' * len(TIMED)}",
@@ -250,7 +271,9 @@ def main(argv):
     imports = measure_imports(_RUNS.value)
     print(json.dumps(imports, indent=1))
     if _LAYERS.value:
-        rows = measure_growth(list(KINDS), list(map(int, _LAYERS.value)), _ROUNDS.value)
+        counts = list(map(int, _LAYERS.value))
+        sys.setrecursionlimit(sys.getrecursionlimit() + 20 * max(counts))  # Keras goes through a graph by recursion
+        rows = measure_growth(list(KINDS), counts, _ROUNDS.value)
         device = f"{device_name().split(',')[0]}, Keras {keras.__version__} on {keras.backend.backend()}"
         content = {"device": device, "import": imports, "rows": [dataclasses.asdict(row) for row in rows]}
         print(markdown(content))
