@@ -1,22 +1,29 @@
-"""The command line: `lrpet analyze model.keras`.
+"""The command line: `lrpet analyze model.keras`, `lrpet export model.keras net.tflite`.
 
 Each command has one row in `COMMANDS`. Flags live in a set of their own that is made when a command runs, so a program that
 imports the library finds none of them among its own.
 """
 
 import contextlib
+import importlib.util
+import os
 import pathlib
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
 
 from lrpet_tf import decompositions, ranks
 from lrpet_tf.analysis import analyze
-from lrpet_tf.errors import LowRankError, MissingExtraError
+from lrpet_tf.errors import LowRankError, MissingExtraError, NothingToFactorizeError
+from lrpet_tf.export import check_path, export_tflite
+from lrpet_tf.factorization import factorize
 from lrpet_tf.files import write_atomically
-from lrpet_tf.planning import check_reachable
+from lrpet_tf.plan import Plan
+from lrpet_tf.planning import check_reachable, make_plan
 from lrpet_tf.quiet import without_native_logs
 from lrpet_tf.report import picture
 from lrpet_tf.version import __version__
@@ -34,6 +41,7 @@ class Command(NamedTuple):
         examples: Command lines.
         define: Defines its flags on an `absl.flags` module, in the set of flags given.
         run: Runs it, on its arguments and its flags.
+        needs_tensorflow: Whether it runs on the TensorFlow backend alone.
     """
 
     summary: str
@@ -41,6 +49,7 @@ class Command(NamedTuple):
     examples: Sequence[str]
     define: Callable[[Any, Any], None]
     run: Callable[[Sequence[str], Any], None]
+    needs_tensorflow: bool = False
 
 
 def _define_analyze(flags, values) -> None:
@@ -61,8 +70,13 @@ def _define_analyze(flags, values) -> None:
     flags.DEFINE_string(
         "output", None, "Folder to write to; by default <model name>_analysis beside the model.", flag_values=values
     )
-    flags.DEFINE_boolean("force", False, "Replace files that are there.", flag_values=values)
     flags.DEFINE_boolean("json", False, "Print the plan as JSON instead of tables.", flag_values=values)
+    _define_files(flags, values)
+
+
+def _define_files(flags, values) -> None:
+    """Defines the flags of every command that reads a model and writes files."""
+    flags.DEFINE_boolean("force", False, "Replace files that are there.", flag_values=values)
     flags.DEFINE_boolean(
         "unsafe", False, "Load models with Lambda layers, which may run any code: for files that you trust.", flag_values=values
     )
@@ -113,6 +127,49 @@ def _check_targets(folder: pathlib.Path, targets: Sequence[pathlib.Path], force:
         raise LowRankError(f"Nothing is overwritten: {', '.join(there)} is there already. Give --force, or another --output.")
 
 
+def _define_export(flags, values) -> None:
+    flags.DEFINE_string(
+        "rank",
+        None,
+        "Ranks to cut the kernels to, as for analyze; by default those that training for low rank has given them.",
+        flag_values=values,
+    )
+    flags.DEFINE_string("plan", None, "A plan.json, as analyze and Plan.save write it, instead of --rank.", flag_values=values)
+    _define_files(flags, values)
+
+
+def _run_export(arguments: Sequence[str], values) -> None:
+    path, target = pathlib.Path(arguments[0]), check_path(arguments[1])
+    if target.exists() and not values.force:
+        raise LowRankError(f"Nothing is overwritten: {target} is there already. Give --force, or another file.")
+    if values.rank is not None and values.plan is not None:
+        raise LowRankError(f"Give --rank or --plan, not both. Received: rank='{values.rank}', plan='{values.plan}'")
+    plan = None if values.plan is None else Plan.load(values.plan)
+    rule = None if values.rank is None else ranks.get(values.rank)
+    with contextlib.redirect_stdout(sys.stderr), _plain_warnings():  # the report alone goes to stdout
+        model = _load(path, values.unsafe)
+        small = _factorized(model, plan if rule is None else make_plan(model, rule))
+        report = export_tflite(model, target) if small is None else export_tflite(small, target, reference=model)
+    print(report)
+
+
+def _factorized(model: keras.Model, plan: Plan | None) -> keras.Model | None:
+    """Returns a model factorized as planned, or else at the ranks that its kernels have; `None` where none is of low rank."""
+    try:
+        return factorize(model, plan)
+    except NothingToFactorizeError:
+        print("No kernel is of low rank: the model is exported as it is.", file=sys.stderr)
+        return None
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Shows warnings without the line of code that they come from."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *where, **more: print(f"Warning: {message}", file=sys.stderr)
+        yield
+
+
 def _load(path: pathlib.Path, unsafe: bool) -> keras.Model:
     """Loads a model.
 
@@ -149,6 +206,18 @@ COMMANDS: dict[str, Command] = {
         _define_analyze,
         _run_analyze,
     ),
+    "export": Command(
+        "Factorizes a model, whichever backend it was trained on, and writes a .tflite file that agrees with it.",
+        ("MODEL", "FILE"),
+        (
+            "lrpet export model.keras net.tflite",
+            "lrpet export model.keras net.tflite --plan=model_analysis/plan.json --force",
+            "lrpet export model.keras net.tflite --rank='MacsBudget(0.5)'",
+        ),
+        _define_export,
+        _run_export,
+        needs_tensorflow=True,
+    ),
 }
 
 
@@ -180,11 +249,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(given) != len(command.arguments):
         return _wrong_usage(f"Expected {' '.join(command.arguments)}. Received: {' '.join(given) or 'nothing'}", arguments[0])
     try:
+        if command.needs_tensorflow and keras.backend.backend() != "tensorflow":
+            return _in_tensorflow(arguments)
         command.run(given, values)
     except (LowRankError, OSError) as error:
         print(f"lrpet {arguments[0]}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _in_tensorflow(arguments: Sequence[str]) -> int:
+    """Runs a command in a process of its own on TensorFlow: the backend of this one is settled. Returns its exit code."""
+    if importlib.util.find_spec("tensorflow") is None:
+        raise MissingExtraError("tensorflow", "tensorflow")
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
+    return subprocess.run([sys.executable, "-m", "lrpet_tf", *arguments], env=environment, check=False).returncode
 
 
 def _without_command(arguments: Sequence[str]) -> int:

@@ -102,11 +102,11 @@ def spectra(model: keras.Model, plan: Plan) -> dict[str, np.ndarray]:
     return found
 
 
-def _as_choice(choice, problem: Problem, path: str) -> Choice | Dense:
+def _as_choice(choice, candidate: Candidate) -> Choice | Dense:
     if isinstance(choice, (Choice, Dense)):
         return choice
-    form = next(each for each in problem.candidates if each.path == path).forms[0]
-    return Choice(form.name, resolve_rank(int(choice), form.full_rank, path))
+    form = candidate.forms[0]
+    return Choice(form.name, resolve_rank(int(choice), form.full_rank, candidate.path))
 
 
 def _spectrum(path: str, layer, batch_norm_layer, form: Decomposition, extra: Mapping[type, Adapter]) -> np.ndarray:
@@ -284,9 +284,9 @@ class Planner:
         if rule.reads_weights:
             self.read_spectra()
         made = ranks.as_chosen(rule.choose(self.problem))
-        chosen = {path: _as_choice(choice, self.problem, path) for path, choice in made.choices.items()}
-        chosen = self._linked(chosen)
         candidates = {candidate.path: candidate for candidate in self.problem.candidates}
+        chosen = {path: _as_choice(choice, candidates[path]) for path, choice in made.choices.items() if path in candidates}
+        chosen = self._linked(chosen)
         planned, skipped = [], []
         for path, layer in self._layers.items():
             reason = self._reasons[path]

@@ -2,6 +2,6 @@
 
 from lrpet_tf.export.parity import OutputParity
 from lrpet_tf.export.report import ExportReport, FileFigures
-from lrpet_tf.export.tflite import export_tflite
+from lrpet_tf.export.tflite import check_path, export_tflite
 
-__all__ = ["ExportReport", "FileFigures", "OutputParity", "export_tflite"]
+__all__ = ["ExportReport", "FileFigures", "OutputParity", "check_path", "export_tflite"]

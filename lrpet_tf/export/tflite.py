@@ -69,11 +69,7 @@ def export_tflite(
     extra = check_adapters(adapters)
     if quantize not in _TOLERANCES:
         raise ValueError(f"`quantize` must be one of {tuple(_TOLERANCES)}. Received: quantize={quantize!r}")
-    path = pathlib.Path(path)
-    if path.suffix != ".tflite":
-        raise ExportError(f"The path must end in '.tflite'. Received: path='{path}'")
-    if not path.parent.is_dir():
-        raise ExportError(f"The folder of the file does not exist. Received: path='{path}'")
+    path = check_path(path)
     model, reference = (_prepare(each) for each in (model, reference))
     arrays = read_samples(model, samples, max_samples)
     models = {"exported": model}
@@ -106,6 +102,20 @@ def export_tflite(
     )
     write_atomically(path, converted["exported"].content)
     return report
+
+
+def check_path(path: str | os.PathLike) -> pathlib.Path:
+    """Returns the path of a file to export to.
+
+    Raises:
+        ExportError: It does not end in `.tflite`, or its folder does not exist.
+    """
+    path = pathlib.Path(path)
+    if path.suffix != ".tflite":
+        raise ExportError(f"The path must end in '.tflite'. Received: path='{path}'")
+    if not path.parent.is_dir():
+        raise ExportError(f"The folder of the file does not exist. Received: path='{path}'")
+    return path
 
 
 def _prepare(model: keras.Model | None) -> keras.Model | None:

@@ -25,7 +25,7 @@ class BatchNormFinder:
     """
 
     def __init__(self, graph: Graph):
-        self._graph = graph
+        self._graph, self._outputs = graph, frozenset(graph.outputs)
         self._consumers: dict[int, list[Call]] = defaultdict(list)
         for call in graph.calls:
             for tensor in call.inputs:
@@ -62,7 +62,7 @@ class BatchNormFinder:
     def _follow(self, call: Call, channel_axis: int) -> Following:
         while True:
             tensor = call.outputs[0]
-            if tensor in self._graph.outputs:
+            if tensor in self._outputs:
                 return Following(None, f"the output of '{call.path}' is an output of the model")
             consumers = self._consumers[tensor]
             if not consumers and call.within:

@@ -100,6 +100,7 @@ class _Reader:
         self.extra = extra
         self._paths: dict[int, str] = {}
         self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}  # by path without a number: the last that was given
 
     def run(self, model, inputs, place: _Place):
         return replay(model, inputs, lambda operation, args, kwargs: self._call(operation, args, kwargs, place))
@@ -143,10 +144,10 @@ class _Reader:
 
     def _path(self, operation, prefix: str) -> str:
         if id(operation) not in self._paths:
-            path, number = prefix + operation.name, 1
+            plain = path = prefix + operation.name
             while path in self._taken:
-                number += 1
-                path = f"{prefix}{operation.name}_{number}"
+                self._numbers[plain] = self._numbers.get(plain, 1) + 1
+                path = f"{plain}_{self._numbers[plain]}"
             self._taken.add(path)
             self._paths[id(operation)] = path
         return self._paths[id(operation)]

@@ -1,6 +1,8 @@
 """Rebuilding a model with some layers replaced by others, the source untouched."""
 
-from collections.abc import Callable
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import keras
@@ -10,6 +12,8 @@ from lrpet_tf.graph.reading import on_symbols
 from lrpet_tf.graph.replay import check_built, has_graph, input_layer, replay
 from lrpet_tf.graph.settling import settle
 
+# Layers that may stand, one after the other, in the place of one.
+_LONGEST = 4
 # What `compile`, `fit` and `evaluate` leave on a model.
 _OF_A_TRAINING = ("optimizer", "history", "stop_training", "stop_evaluating", "stop_predicting", "make_train_function")
 
@@ -32,7 +36,7 @@ class _Rewriter:
     def __init__(self, replace: Callable, replace_inside: Callable, copy: Callable):
         self._replace, self._replace_inside, self._copy = replace, replace_inside, copy
         self._made: dict[int, Callable] = {}  # by id of the source's operation: how what stands in its place is called
-        self.made: list[tuple] = []  # (source layer, the layers in its place)
+        self.made: dict[int, tuple] = {}  # by id of the source's layer: it, and the layers in its place
         self.copies: list[tuple] = []  # (source layer, its plain copy)
         self.wholes: dict[int, keras.layers.Layer] = {}  # by id of the source's layer: the single layer in its place
 
@@ -51,18 +55,17 @@ class _Rewriter:
         return copy
 
     def _sequential(self, source: keras.Sequential) -> keras.Sequential:
-        copy = keras.Sequential([_like(source.inputs[0])], name=source.name)
+        layers = [_like(source.inputs[0])]
         for original in source.layers:
             self._call_of(original)
-            for layer in self._layers_of(original):
-                copy.add(layer)
-        return copy
+            layers += self._layers_of(original)
+        return keras.Sequential(layers, name=source.name)  # given all at once: each `add` would build the whole model anew
 
     def _layers_of(self, original) -> list:
         """Returns the layers in the place of one, for a model that holds nothing but layers in a row."""
         if id(original) in self.wholes:
             return [self.wholes[id(original)]]
-        return next(made for source, made in self.made if source is original)
+        return self.made[id(original)][1]
 
     def _call(self, operation, args, kwargs):
         return self._call_of(operation)(args, kwargs)
@@ -79,12 +82,12 @@ class _Rewriter:
             is_layer = isinstance(operation, keras.layers.Layer)
             replacement = self._replace(operation) if is_layer else None
             if replacement is not None:
-                self.made.append((operation, replacement.layers))
+                self.made[id(operation)] = operation, replacement.layers
                 return replacement.call
             copy = self._copy(operation)
             if is_layer:
                 self.wholes[id(operation)] = copy
-                self.made.append((operation, [copy]))
+                self.made[id(operation)] = operation, [copy]
                 self.copies.append((operation, copy))
         return lambda args, kwargs: copy(*args, **kwargs)
 
@@ -100,9 +103,8 @@ class _Rewriter:
         """Returns what stands in the place of a layer that is an attribute of a model, part of its graph or not."""
         if id(source) in self.wholes:
             return self.wholes[id(source)]
-        chain = next((made for original, made in self.made if original is source), None)
-        if chain is not None:
-            return keras.Sequential(chain, name=f"{source.name}_chain")
+        if id(source) in self.made:
+            return keras.Sequential(self.made[id(source)][1], name=f"{source.name}_chain")
         if has_graph(source) and source.built:
             return self.model(source)
         copy = self._copy(source)
@@ -122,7 +124,7 @@ class _Rewriter:
 
     def finish(self) -> None:
         """Gives the copies their state, and replaces the layers inside of those that are made of layers."""
-        for source, made in self.made:
+        for source, made in self.made.values():
             for layer in made:
                 _carry_trainable(source, layer)
         for source, copy in self.copies:  # grows while models inside of layers are rebuilt
@@ -137,7 +139,7 @@ class _Rewriter:
         made = self._replace_inside(source, holder)
         if made is not None:
             made.build(source.get_build_config()["input_shape"])
-            self.made.append((source, [made]))
+            self.made[id(source)] = source, [made]
             _carry_trainable(source, made)
         return made
 
@@ -153,6 +155,17 @@ def _carry_trainable(source, copy) -> None:
     # The setter reaches every layer inside, so it is called only where it changes something.
     if copy.trainable != source.trainable:
         copy.trainable = source.trainable
+
+
+@contextlib.contextmanager
+def _room_for(model: keras.Model) -> Iterator[None]:
+    """Lets Keras, which walks through a graph by recursion, build one that is deeper than the source."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit + _LONGEST * len(model._flatten_layers()))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def rewrite(
@@ -180,6 +193,7 @@ def rewrite(
     """
     check_built(model)
     rewriter = _Rewriter(replace, replace_inside, copy)
-    rewritten = rewriter.model(model) if has_graph(model) else rewriter.code(model)
-    rewriter.finish()
+    with _room_for(model):
+        rewritten = rewriter.model(model) if has_graph(model) else rewriter.code(model)
+        rewriter.finish()
     return rewritten

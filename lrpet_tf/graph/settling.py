@@ -38,6 +38,7 @@ def settle(
             f"A copy of {type(source).__name__} '{source.name}', made from its configuration, has {len(copy._layers)} "
             f"layers inside, not {len(source._layers)}. Let it make all of them in __init__ or build."
         )
+    swaps = []
     for inner, twin in list(zip(source._layers, copy._layers, strict=True)):
         made = placed.get(id(inner)) or replace(inner, source)
         if made is None:
@@ -48,7 +49,8 @@ def settle(
             settle(inner, made, replace, renew, placed)
         placed[id(inner)] = made
         if made is not twin:
-            _put(copy, twin, made)
+            swaps.append((twin, made))
+    _put(copy, swaps)
     carry_state(source, copy)
 
 
@@ -57,43 +59,43 @@ def _are_alike(one: keras.layers.Layer, other: keras.layers.Layer) -> bool:
     return type(one) is type(other) and len({*map(str, shapes)}) == 1
 
 
-def _put(holder: keras.layers.Layer, old: keras.layers.Layer, new: keras.layers.Layer) -> None:
-    """Replaces a layer by another in all attributes of its holder, and in the lists and dicts among them."""
+def _put(holder: keras.layers.Layer, swaps: list[tuple[keras.layers.Layer, keras.layers.Layer]]) -> None:
+    """Replaces layers by others in all attributes of their holder, and in the lists and dicts among them."""
+    new, found = {id(old): made for old, made in swaps}, set()
     attributes = vars(holder)
-    # The books that Keras and TensorFlow keep are not where code finds a layer.
-    names = [name for name in attributes if name not in ("_tracker", "_layers") and not name.startswith("_self_")]
-    if not any(_holds(attributes[name], old) for name in names):
-        raise LowRankError(
-            f"Layer '{old.name}' inside {type(holder).__name__} '{holder.name}' cannot be replaced: it is not found among its "
-            "attributes, nor in a list, tuple or dict among them. Keep it in one, or leave the layer out with `exclude`."
-        )
-    holder._tracker.replace_tracked_value("layers", old, new)
-    for name in names:
-        attributes[name] = _replaced(attributes[name], old, new)
+    for name in attributes if swaps else ():
+        # The books that Keras and TensorFlow keep are not where code finds a layer.
+        if name not in ("_tracker", "_layers") and not name.startswith("_self_"):
+            attributes[name] = _replaced(attributes[name], new, found)
+    for old, made in swaps:
+        if id(old) not in found:
+            raise LowRankError(
+                f"Layer '{old.name}' inside {type(holder).__name__} '{holder.name}' cannot be replaced: it is not found among "
+                "its attributes, nor in a list, tuple or dict among them. Keep it in one, or leave the layer out with "
+                "`exclude`."
+            )
+        holder._tracker.replace_tracked_value("layers", old, made)
 
 
-def _holds(value, layer) -> bool:
-    if value is layer:
-        return True
+def _replaced(value, new: dict[int, keras.layers.Layer], found: set[int]):
+    """Returns a value with layers replaced, by id, and notes which; lists and dicts are changed in place."""
+    if id(value) in new:
+        found.add(id(value))
+        return new[id(value)]
     if isinstance(value, dict):
-        return any(_holds(each, layer) for each in value.values())
-    return isinstance(value, (list, tuple)) and any(_holds(each, layer) for each in value)
-
-
-def _replaced(value, old, new):
-    """Returns a value with one layer replaced; lists and dicts are changed in place."""
-    if value is old:
-        return new
-    if not _holds(value, old):
-        return value
-    if isinstance(value, list):
-        for index, each in enumerate(value):
-            list.__setitem__(value, index, _replaced(each, old, new))
-    elif isinstance(value, dict):
-        for key, each in value.items():
-            dict.__setitem__(value, key, _replaced(each, old, new))
-    else:
-        parts = [_replaced(each, old, new) for each in value]
-        kind = value.__class__  # TensorFlow wraps tuples; this is the class of what is wrapped
-        return kind(*parts) if hasattr(value, "_fields") else kind(parts)
+        _set(dict.__setitem__, value, value.items(), new, found)
+    elif isinstance(value, list):
+        _set(list.__setitem__, value, enumerate(value), new, found)
+    elif isinstance(value, tuple):
+        parts = [_replaced(each, new, found) for each in value]
+        if any(part is not each for part, each in zip(parts, value, strict=True)):
+            kind = value.__class__  # TensorFlow wraps tuples; this is the class of what is wrapped
+            return kind(*parts) if hasattr(value, "_fields") else kind(parts)
     return value
+
+
+def _set(put: Callable, value, items, new: dict[int, keras.layers.Layer], found: set[int]) -> None:
+    for key, each in list(items):
+        made = _replaced(each, new, found)
+        if made is not each:
+            put(value, key, made)

@@ -34,10 +34,19 @@ class _SpectralFactor(keras.initializers.Initializer):
 class _LowRank:
     """Replaces the kernel of a Keras layer by a chain of factors of a given rank."""
 
+    # Whether weights are set once the layer is built: then no dense kernel is drawn and taken apart.
+    _is_given = False
+
     def __init__(self, *args, rank, decomposition="channel", **kwargs):
         super().__init__(*args, **kwargs)
         self.declared_rank = validate_rank(rank, path=self.name)
         self.decomposition = decompositions.get(decomposition).name
+
+    @classmethod
+    def _given(cls, own: dict, source, rank: int, decomposition: str):
+        layer = cls(**own, **kernel_options(source), **output_options(source), rank=rank, decomposition=decomposition)
+        layer._is_given = True
+        return layer
 
     def get_config(self) -> dict:
         """Returns the configuration of the layer, its rank and decomposition included."""
@@ -67,8 +76,10 @@ class _LowRank:
         self.factors[-1].activity_regularizer = None  # this layer applies it
         self._spatial_axes = tuple(factor.spatial_axes for factor in shapes)
         for index, factor in enumerate(self.factors):
-            factor.kernel_initializer = _SpectralFactor(self.kernel_initializer, shape, split, index)
+            spectral = _SpectralFactor(self.kernel_initializer, shape, split, index)
+            factor.kernel_initializer = keras.initializers.Zeros() if self._is_given else spectral
             factor.build(input_shape)
+            factor.kernel_initializer = spectral
             input_shape = factor.compute_output_shape(input_shape)
         self.built = True
 
@@ -121,10 +132,10 @@ class LowRankConv2D(_LowRank, keras.layers.Conv2D):
 
     @classmethod
     def like(cls, source: keras.layers.Conv2D, rank: int, decomposition: str) -> "LowRankConv2D":
-        """Returns an unbuilt layer of a rank that does what a convolution does, with all its options."""
+        """Returns an unbuilt layer of a rank with all options of a convolution, whose weights are set once it is built."""
         names = ("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate", "groups", "use_bias", "name")
         own = {name: getattr(source, name) for name in names}
-        return cls(**own, **kernel_options(source), **output_options(source), rank=rank, decomposition=decomposition)
+        return cls._given(own, source, rank, decomposition)
 
     def _dense_shape(self, input_shape):
         channels = input_shape[-1 if self.data_format == "channels_last" else 1]
@@ -153,9 +164,9 @@ class LowRankDense(_LowRank, keras.layers.Dense):
 
     @classmethod
     def like(cls, source: keras.layers.Dense, rank: int, decomposition: str) -> "LowRankDense":
-        """Returns an unbuilt layer of a rank that does what a Dense layer does, with all its options."""
+        """Returns an unbuilt layer of a rank with all options of a Dense layer, whose weights are set once it is built."""
         own = {name: getattr(source, name) for name in ("units", "use_bias", "name")}
-        return cls(**own, **kernel_options(source), **output_options(source), rank=rank, decomposition=decomposition)
+        return cls._given(own, source, rank, decomposition)
 
     def _dense_shape(self, input_shape):
         return (1, 1, input_shape[-1], self.units)

@@ -10,6 +10,7 @@ solution is in no optimal solution. What is left is searched group by group, kee
 beats in both cost and loss (Kellerer, Pferschy & Pisinger 2004, "Knapsack Problems", chapter 11).
 """
 
+import heapq
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,6 +19,9 @@ import numpy as np
 # Partial solutions kept at a time. Where there are more, those of the largest priced loss are dropped, and the result is
 # optimal only to within its `gap`.
 _WIDTH = 20_000
+# Partial solutions kept over all groups: with many groups fewer are kept at a time, so that the time does not grow with the
+# square of their number.
+_TOTAL = 1_000_000
 # Relative error of a sum of costs that is forgiven; whole numbers up to 1e11 stay exact.
 _ROUNDING = 1e-12
 
@@ -146,25 +150,39 @@ def _greedy(groups, price: float, budget: float) -> list[int]:
     """Returns a feasible choice: the best at the price, made cheaper until it fits, then improved while something fits."""
     chosen = [int(np.argmin(loss + price * cost)) for cost, loss in groups]
     spent = sum(cost[j] for j, (cost, _) in zip(chosen, groups, strict=True))
+
+    def sacrifice(i: int) -> float:
+        """Returns what a unit of cost loses that the next cheaper option of a group saves."""
+        (cost, loss), j = groups[i], chosen[i]
+        return (loss[j - 1] - loss[j]) / (cost[j] - cost[j - 1]) if j else np.inf
+
+    least = [(sacrifice(i), i) for i in range(len(groups) if spent > budget else 0)]
+    heapq.heapify(least)
     while spent > budget:
-        sacrifices = [
-            ((loss[j - 1] - loss[j]) / (cost[j] - cost[j - 1]) if j else np.inf)
-            for j, (cost, loss) in zip(chosen, groups, strict=True)
-        ]
-        i = int(np.argmin(sacrifices))
+        i = least[0][1]
         spent -= groups[i][0][chosen[i]] - groups[i][0][chosen[i] - 1]
         chosen[i] -= 1
-    while True:
-        best, gain = None, 0.0
-        for i, (cost, loss) in enumerate(groups):
-            j = int(np.searchsorted(cost, cost[chosen[i]] + budget - spent, side="right")) - 1
-            if loss[chosen[i]] - loss[j] > gain:
-                best, gain = (i, j), loss[chosen[i]] - loss[j]
-        if best is None:
-            return chosen
-        i, j = best
-        spent += groups[i][0][j] - groups[i][0][chosen[i]]
-        chosen[i] = j
+        heapq.heapreplace(least, (sacrifice(i), i))
+
+    def best(i: int) -> tuple[int, float]:
+        """Returns the best option of a group that the budget allows, and what it gains."""
+        (cost, loss), j = groups[i], chosen[i]
+        other = int(np.searchsorted(cost, cost[j] + budget - spent, side="right")) - 1
+        return other, loss[j] - loss[other]
+
+    most = [(-best(i)[1], i) for i in range(len(groups))]
+    heapq.heapify(most)
+    while most:
+        before, i = most[0]
+        j, gain = best(i)  # a gain falls as the budget is spent
+        if gain <= 0:
+            heapq.heappop(most)
+        elif gain < -before:
+            heapq.heapreplace(most, (-gain, i))
+        else:
+            spent += groups[i][0][j] - groups[i][0][chosen[i]]
+            chosen[i] = j
+    return chosen
 
 
 def _search(groups, price: float, budget: float, start: list[int]) -> tuple[list[int], bool]:
@@ -178,6 +196,7 @@ def _search(groups, price: float, budget: float, start: list[int]) -> tuple[list
     order = sorted(range(len(groups)), key=lambda i: len(kept[i]))
     cheapest_after = np.cumsum([0.0, *(groups[i][0][kept[i]].min() for i in reversed(order))])[::-1][1:]
 
+    width = max(1, min(_WIDTH, _TOTAL // max(1, len(groups))))
     cost, loss, excess, exact, trail = np.zeros(1), np.zeros(1), np.zeros(1), True, []
     for i, least in zip(order, cheapest_after, strict=True):
         options = kept[i]
@@ -186,9 +205,9 @@ def _search(groups, price: float, budget: float, start: list[int]) -> tuple[list
         excesses = (excess[:, None] + (priced[i][options] - best_priced[i])).ravel()
         alive = np.flatnonzero((costs + least <= budget) & (excesses <= slack))
         alive = alive[_front(costs[alive], losses[alive])]
-        if len(alive) > _WIDTH:
+        if len(alive) > width:
             exact = False
-            alive = alive[np.argsort(excesses[alive], kind="stable")[:_WIDTH]]
+            alive = alive[np.argsort(excesses[alive], kind="stable")[:width]]
         cost, loss, excess = costs[alive], losses[alive], excesses[alive]
         trail.append((i, alive // len(options), options[alive % len(options)]))
     if not len(loss) or loss.min() >= upper:
