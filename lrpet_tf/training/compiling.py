@@ -31,7 +31,11 @@ def _jax(function, reads, writes):
     def pure(written, read, *args):
         return stateless(function, (*writes, *reads), writes)((*written, *read), *args)
 
-    made = jax.jit(pure, donate_argnums=0, out_shardings=(None, [variable.value.sharding for variable in writes]))
+    # Arrays on several devices stay where they are. On one device nothing is said: arrays that are bound to it are of another
+    # kind to JAX, which would compile this function, and the training step, a second time.
+    shardings = [variable.value.sharding for variable in writes]
+    is_spread = any(len(each.device_set) > 1 for each in shardings)
+    made = jax.jit(pure, donate_argnums=0, **({"out_shardings": (None, shardings)} if is_spread else {}))
 
     def call(*args):
         results, values = made([each.value for each in writes], [each.value for each in reads], *args)

@@ -165,6 +165,16 @@ def test_the_function_is_traced_once(monkeypatch):
     assert np.linalg.matrix_rank(_kernel(model.get_layer("plain1")), tol=1e-4) == 8
 
 
+def test_arrays_of_jax_stay_unbound_to_their_device():
+    if keras.backend.backend() != "jax":
+        pytest.skip("JAX alone compiles a training step anew for arrays that are bound")
+    model = _many(1)
+    projector = lrpet.Projector(model, lrpet.make_plan(model, 0.5, keep_if_no_gain=True, include=["plain0", "normed0"]))
+    committed = [weight.value.committed for weight in model.weights]
+    projector.project()
+    assert [weight.value.committed for weight in model.weights] == committed
+
+
 def test_the_engines_are_described():
     model = _many()
     plan = lrpet.make_plan(model, 0.5, keep_if_no_gain=True, include=["wide", "grouped.*"])
