@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# Two workers share the cores; NumPy's decompositions with a thread for each core would wait for one another.
+export OPENBLAS_NUM_THREADS ?= 1
 
 .PHONY: demo test lint clean
 
