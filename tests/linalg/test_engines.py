@@ -79,7 +79,7 @@ def test_magnitude_does_not_matter(rng, scale, engine):
         _assert_as_good_as_the_best(kernel, None, 12, received.matrix)
 
 
-@pytest.mark.parametrize("drift", [0.0, 1e-4, 1e-3, 1e-2, 0.3])
+@pytest.mark.parametrize("drift", [0.0, 1e-3, 1e-2, 0.1, 0.3])
 @pytest.mark.parametrize("gains", GAINS.values(), ids=GAINS)
 @spectra
 def test_projections_that_start_from_the_last_one(rng, spectrum, gains, drift):
@@ -117,8 +117,9 @@ def test_the_fast_engines_serve_ordinary_kernels(rng, shape):
     assert bool(ops.convert_to_numpy(reliable)[0])
     low_rank = ops.convert_to_numpy(cold.matrix)[0]
     noise = rng.standard_normal(shape)
-    moved = _weighted(low_rank + 5e-3 * np.linalg.norm(low_rank) / np.linalg.norm(noise) * noise, gain)
-    assert _is_reliable(subspace.project(moved, cold.basis, Gram(moved)))
+    for drift in (5e-3, 5e-2):  # one step, and several
+        moved = _weighted(low_rank + drift * np.linalg.norm(low_rank) / np.linalg.norm(noise) * noise, gain)
+        assert _is_reliable(subspace.project(moved, cold.basis, Gram(moved)))
     decaying = _weighted(_matrix(rng, lambda k, rng: np.geomspace(1.0, 1e-4, k) ** 4, shape))
     assert _is_reliable(randomized.project(decaying, max(1, min(shape) // 16)))
 
