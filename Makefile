@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
+# What holds on every backend of Keras. XLA compiles the many small functions of the tests in half the time without optimizing.
+CORE_TESTS := $(addprefix tests/,linalg decompositions layers adapters graph costs ranks training test_planning.py \
+	test_factorization.py)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # Two workers share the cores; NumPy's decompositions with a thread for each core would wait for one another.
 export OPENBLAS_NUM_THREADS ?= 1
@@ -14,8 +17,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest -n $(JOBS)
-	KERAS_BACKEND=jax XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -n $(JOBS) tests/linalg tests/decompositions tests/layers tests/adapters tests/graph \
-		tests/costs tests/ranks tests/training tests/test_planning.py tests/test_factorization.py -m "not slow"
+	KERAS_BACKEND=jax XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(CORE_TESTS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -534,7 +534,7 @@ def multiply_adds(size: int, rank: int, layers: int, *, warm: bool) -> float:
     """Returns about how many multiply-adds it takes to project kernels of `9 · size` rows and `size` columns."""
     rows = 9 * size
     applied = min(2 * rows * size * rank, rows * size**2 + size**2 * rank)
-    found = size**2 * rank + 5 * size * rank**2 if warm else 9 * size**3 + size**2 * rank
+    found = size**2 * rank + 7 * size * rank**2 if warm else 9 * size**3 + size**2 * rank
     return layers * (rows * size**2 + applied + found)
 
 

@@ -90,9 +90,8 @@ class KernelAdapter(Adapter):
     def read(self, layer: keras.layers.Layer):
         """Returns the kernel as it is now, a tensor `(*spatial sizes, in, out)`."""
         kernel = self.kernel(layer)
-        return self.to_hwio(
-            layer, ops.cast(kernel, kernel.dtype)
-        )  # a tensor: `convert_to_tensor` may leave a variable as it is
+        tensor = ops.cast(kernel, kernel.dtype)  # `convert_to_tensor` may leave a variable as it is
+        return self.to_hwio(layer, tensor)
 
     def write(self, layer: keras.layers.Layer, kernel) -> None:
         """Assigns a kernel, a tensor `(*spatial sizes, in, out)`."""

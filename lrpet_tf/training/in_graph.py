@@ -122,9 +122,8 @@ def extend_train_step(model: keras.Model, extension: Callable) -> None:
         if model.train_function is not None and not force:
             return
         own, train_step = vars(model).get("train_step"), model.train_step
-        model.train_step = extension(
-            model, train_step
-        )  # for each compilation anew: JAX remembers what it compiled by the function
+        # Anew for each compilation: JAX remembers what it compiled by the function.
+        model.train_step = extension(model, train_step)
         try:
             make(force)
         finally:

@@ -51,7 +51,7 @@ class _Step(NamedTuple):
 def project(weighted: Weighted, start, gram: Gram) -> tuple:
     """Projects by the iteration, which stops when a test of its residual passes.
 
-    About `p m² + p m r + (2 m² r + 5 m r²) steps + p m r` multiply-adds for `p ≥ m`, the first product given, and as a rule one
+    About `p m² + 2 p m r + (m² r + 7 m r²) · steps` multiply-adds for `p ≥ m`, the first product given, and as a rule one
     or two steps. The residual bounds what the best subspace would keep beyond this one; the accuracy is that of the
     eigen-decomposition wherever the test passes. It gives up where the spectrum is too flat for it, and after `STEPS` steps.
 
