@@ -99,30 +99,31 @@ def truncate_and_measure(
             starts = () if start is None else (start,)
             return Truncated(matrix, ops.ones_like(matrix[..., 0, 0]), starts)
     kernel = ops.cast(matrix, working_type(matrix))
-    weighted = Weighted(kernel, gain)
+
+    def scale(energies, totals):
+        """Returns `s - tail`, and the damping: the result is `(s - tail) · P + tail · K`."""
+        total, captured = _sums(energies, totals, squares if energy == "merged" else ops.ones_like(squares))
+        factor = ops.ones_like(total) if energy == "none" else _transfer_scale(total, captured, tail)
+        shares = 1.0
+        if damping and gain is not None:
+            squared = ops.square(ops.cast(gain, kernel.dtype))
+            shares = squared / (squared + damping)
+        return (factor - tail)[..., None] * shares
+
+    weighted = Weighted(kernel, gain, None if energy == "none" and not tail and not damping else scale)
+    squares = ops.ones_like(kernel[..., 0, :]) if weighted.gain is None else ops.square(weighted.gain)
     projected = project(weighted, rank, engine, start)
-    kept = projected.matrix
-    if damping and gain is not None:
-        squared = ops.square(ops.cast(gain, kernel.dtype))
-        kept = kept * ops.expand_dims(squared / (squared + damping), -2)
-    squares = ops.ones_like(projected.totals) if weighted.gain is None else ops.square(weighted.gain)
-    total, captured = _sums(projected, squares)
+    total, captured = _sums(projected.energies, projected.totals, squares)
     some = total > 0
     share = ops.where(some, captured / ops.where(some, total, ops.ones_like(total)), ops.ones_like(total))
-    if energy == "none":
-        result = kept
-    else:
-        scale = _transfer_scale(*(_sums(projected, ops.ones_like(squares)) if energy == "raw" else (total, captured)), tail)
-        result = kept * scale[..., None, None]
-    if tail:
-        result = result + tail * (kernel - kept)
+    result = projected.matrix + tail * kernel if tail else projected.matrix
     return Truncated(ops.cast(result, matrix.dtype), share, (projected.basis,))
 
 
-def _sums(projected, weights):
+def _sums(energies, totals, weights):
     """Returns the energy of the matrices and of their projections, with weights `(..., m)` for the columns."""
-    total = ops.sum(weights * projected.totals, axis=-1)
-    return total, ops.minimum(ops.sum(weights * projected.energies, axis=-1), total)
+    total = ops.sum(weights * totals, axis=-1)
+    return total, ops.minimum(ops.sum(weights * energies, axis=-1), total)
 
 
 def transfer_energy(kernel, kept, gain=None, *, energy: str = "merged", tail: float = 0.0, damping: float = 0.0) -> Truncated:

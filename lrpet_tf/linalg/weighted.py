@@ -1,5 +1,6 @@
 """What the engines work on: a matrix whose columns are scaled, and what they give back."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -101,10 +102,17 @@ class Weighted:
         gain: `g` divided by its largest magnitude, or `None` for ones; a gain of zeros alone, such as a zero-initialised `γ`,
             counts as ones.
         tall: Whether there are more rows than columns.
+
+    Args:
+        matrix: `K`.
+        gain: `g`, or `None` for ones.
+        scale: Returns what multiplies the columns of the projection, a tensor `(..., m)` or `(..., 1)`, from its `energies` and
+            `totals`; `None` for ones. It goes to the smaller factor of the product, which saves going through the larger.
     """
 
-    def __init__(self, matrix, gain=None):
+    def __init__(self, matrix, gain=None, scale: Callable | None = None):
         self.matrix = matrix
+        self.scale = scale
         self.gain = None
         self.tall = matrix.shape[-2] > matrix.shape[-1]
         if gain is not None:
@@ -155,7 +163,8 @@ class Gram:
             self.plain = finite(ops.matmul(transposed(matrix), matrix))
             self.matrix = weighted.rows(weighted.columns(self.plain))
         else:
-            self.matrix = finite(ops.matmul(weighted.columns(weighted.columns(matrix)), transposed(matrix)))
+            scaled = matrix if weighted.gain is None else matrix * ops.square(weighted.gain)[..., None, :]
+            self.matrix = finite(ops.matmul(scaled, transposed(matrix)))
         self.trace = ops.sum(diagonal(self.matrix), axis=-1)
         self.norm = ops.sqrt(energy(self.matrix))
 
@@ -170,8 +179,8 @@ class Projected(NamedTuple):
     """A projection of weighted matrices.
 
     Attributes:
-        matrix: `P = Q Qᵀ K (..., p, m)`, of low rank.
-        energies: Squared norms `(..., m)` of the columns of `P`, up to a positive factor.
+        matrix: `P = Q Qᵀ K (..., p, m)`, of low rank, times the scale of its columns.
+        energies: Squared norms `(..., m)` of the columns of `P` without that scale, up to a positive factor.
         totals: Those of `K`, up to the same factor.
         basis: An orthonormal basis `(..., s, r)` of the subspace over the smaller side, by which a later search may start.
     """
@@ -197,8 +206,10 @@ def project_rows(weighted: Weighted, basis, *, unit: Weighted | None = None, sta
     rows = ops.matmul(transposed(basis), weighted.matrix)
     measured = weighted if unit is None else unit
     small = rows if unit is None else ops.matmul(transposed(basis), unit.matrix)
-    energies = ops.sum(ops.square(small), axis=-2)
-    return Projected(ops.matmul(basis, rows), energies, measured.column_energies(), basis if start is None else start)
+    energies, totals = ops.sum(ops.square(small), axis=-2), measured.column_energies()
+    if weighted.scale is not None:
+        rows = rows * weighted.scale(energies, totals)[..., None, :]
+    return Projected(ops.matmul(basis, rows), energies, totals, basis if start is None else start)
 
 
 def project_columns(weighted: Weighted, gram: Gram, basis, response, weights) -> Projected:
@@ -216,13 +227,15 @@ def project_columns(weighted: Weighted, gram: Gram, basis, response, weights) ->
     Returns:
         The projection, with `V` as its basis.
     """
-    energies = ops.sum(response * weights, axis=-1)
+    energies, totals = ops.sum(response * weights, axis=-1), diagonal(gram.plain)
+    if weighted.scale is not None:
+        weights = weights * weighted.scale(energies, totals)[..., :, None]
     right = weighted.rows(basis)
     if 2 * basis.shape[-1] < basis.shape[-2]:
         projected = ops.matmul(ops.matmul(weighted.matrix, right), transposed(weights))
     else:
         projected = ops.matmul(weighted.matrix, ops.matmul(right, transposed(weights)))
-    return Projected(projected, energies, diagonal(gram.plain), basis)
+    return Projected(projected, energies, totals, basis)
 
 
 def is_reliable(trace, norm, least, cut, *, rounding: float, loss=0.0):

@@ -68,7 +68,7 @@ class Projector:
         given = [(ranks or {}).get(target.planned.path, target.planned.rank) for target in self.targets]
         if given == planned:
             return self._run("project", self.step, when=when)
-        return self._run("project to ranks", self.step, np.array(given, "int32"), when=when)
+        return self._run("project to ranks", self.step, ops.convert_to_tensor(given, "int32"), when=when)
 
     def energy_kept(self) -> float:
         """Returns what `project` would return, and projects nothing."""

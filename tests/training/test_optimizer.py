@@ -19,6 +19,7 @@ from tests import oracle
 BATCH = 16
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 JAX = keras.backend.backend() == "jax"
+COMPILES = keras.backend.backend() != "torch"
 
 
 def network(filters=8):
@@ -104,7 +105,9 @@ def _momentum():
 
 
 @pytest.mark.parametrize("options", [
-    {"jit_compile": JAX}, {"steps_per_execution": 5, "jit_compile": True}, {"run_eagerly": True},
+    {"jit_compile": JAX},
+    pytest.param({"steps_per_execution": 5, "jit_compile": True}, marks=pytest.mark.skipif(not COMPILES, reason="compiles")),
+    {"run_eagerly": True},
 ], ids=["compiled", "XLA, five steps at once", "eager"])  # fmt: skip
 def test_equals_steps_and_projections_by_hand(options):
     paths = ["conv", "head"]
@@ -290,6 +293,7 @@ class OwnStep(keras.Model):
             return {"loss": value}
 
 
+@pytest.mark.skipif(not COMPILES, reason="the step is written for TensorFlow and for JAX")
 def test_a_training_step_of_ones_own():
     plain = network()
     model = OwnStep(plain.inputs, plain.outputs)
@@ -311,7 +315,8 @@ def test_a_sequential_without_an_input():
 def test_a_factorized_model_has_the_optimizer_inside():
     model = train(projecting(lambda wrap: LossScaleOptimizer(wrap(_momentum()))), 0, 4)
     small = lrpet.factorize(model)
-    assert [type(each) for each in (small.optimizer, small.optimizer.inner_optimizer)] == [LossScaleOptimizer, SGD]
+    assert isinstance(small.optimizer, LossScaleOptimizer)
+    assert isinstance(small.optimizer.inner_optimizer, SGD)
     assert small.optimizer.inner_optimizer.momentum == 0.9
     before = [array(weight) for weight in model.weights]
     train(small, 4, 6)
@@ -448,9 +453,10 @@ class Poison(keras.callbacks.Callback):
 
 
 def test_a_kernel_that_is_not_finite():
-    model = projecting(SGD(0.0), every=1, include=["conv", "head"])
-    model.fit(*batches(0, 1), verbose=0, callbacks=[Poison()])
-    assert np.isnan(array(model.get_layer("head").kernel)).any()
+    if COMPILES:
+        model = projecting(SGD(0.0), every=1, include=["conv", "head"])
+        model.fit(*batches(0, 1), verbose=0, callbacks=[Poison()])
+        assert np.isnan(array(model.get_layer("head").kernel)).any()
     if not JAX:
         model = projecting(SGD(0.0), every=1, include=["conv", "head"], run_eagerly=True)
         with pytest.raises(errors.NonFiniteKernelError, match="layer"):

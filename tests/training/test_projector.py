@@ -144,6 +144,7 @@ def test_large_kernels_are_not_copied_into_one_batch():
     assert [len(batch.targets) for batch in projector.batches] == [1, 1, 1]
 
 
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="nothing is traced")
 def test_the_function_is_traced_once(monkeypatch):
     model = _many()
     projector = lrpet.Projector(model, lrpet.make_plan(model, 0.5, keep_if_no_gain=True))

@@ -1,8 +1,8 @@
 """Block power iteration on the smaller Gram matrix from the basis of the last projection.
 
 Between two projections of a training a kernel moves little, and it was of low rank: a step or two from the old basis are then
-as good as an eigen-decomposition, at the price of a few small products (Halko, Martinsson & Tropp 2011, arXiv 0909.4061, section
-4.5, for the iteration; Parlett, The Symmetric Eigenvalue Problem, chapter 11, for the residual bounds).
+as good as an eigen-decomposition, at the price of a few small products (Halko, Martinsson & Tropp 2011, arXiv 0909.4061,
+section 4.5, for the iteration; Parlett, The Symmetric Eigenvalue Problem, chapter 11, for the residual bounds).
 """
 
 from typing import NamedTuple
@@ -25,7 +25,7 @@ from lrpet_tf.linalg.weighted import (
 # With so many steps an eigen-decomposition would have been as cheap.
 STEPS = 4
 # A step must leave at most that share of what the last one has left; the bound is loose while the basis is far off.
-_CONTRACTION, _FIRST_CONTRACTION = 0.5, 10.0
+_CONTRACTION, _FIRST_CONTRACTION = 0.5, 4.0
 
 
 class _Step(NamedTuple):
@@ -90,10 +90,9 @@ def _step(weighted: Weighted, gram: Gram, start, patience: float) -> _Step:
     after = weighted.rows(weights) if weighted.tall else weights  # G V S⁻¹ = V + residual S⁻¹
     moved = after - start
 
-    # At most the least eigenvalue of S, and close to it: ‖S⁻¹‖₂⁴ ≤ ‖S⁻²‖².
-    scale = ops.maximum(ops.sqrt(energy(inverse)), 1e-30)
-    unit = inverse / scale[..., None, None]
-    least = 1.0 / (scale * ops.maximum(energy(ops.matmul(unit, unit)), 1e-30) ** 0.25)
+    # Two bounds of the norm of S⁻¹; the second is close while the basis is near to eigenvectors, which it begins as.
+    largest = ops.minimum(ops.sqrt(energy(inverse)), ops.max(ops.sum(ops.abs(inverse), axis=-1), axis=-1))
+    least = 1.0 / ops.maximum(largest, 1e-30)  # at most the least eigenvalue of S
     outside = gram.trace - ops.sum(diagonal(ritz), axis=-1)
     largest_outside = ops.minimum(outside, ops.sqrt(ops.maximum(ops.square(gram.norm) - energy(ritz), 0.0)))
     contraction = ops.maximum(largest_outside, 0.0) / least
