@@ -4,9 +4,9 @@
     python tools/arm64.py run examples/deploy/run.py net.tflite samples.npy outputs.npy
     python tools/arm64.py run --cpu=cortex-a53 examples/deploy/run.py …
 
-QEMU's user mode, Python, LiteRT and NumPy for ARM are kept in the folder that `LRPET_ARM64` names, by default `lrpet_tf/arm64` in
-the user's cache folder. Nothing is installed outside of it, and no special rights are needed; what it takes is an x86-64 Linux
-with apt-get. Emulation shows whether results agree. It says nothing about time.
+QEMU's user mode, Python, LiteRT and NumPy for ARM are kept in the folder that `LRPET_ARM64` names, by default in
+`lrpet_tf/arm64` in the user's cache folder. Nothing is installed outside of it, and no special rights are needed; what it takes
+is an x86-64 Linux with apt-get. Emulation shows whether results agree. It says nothing about time.
 """
 
 import argparse
@@ -47,12 +47,11 @@ def cache_folder() -> pathlib.Path:
     return pathlib.Path(os.environ.get("LRPET_ARM64") or default) / f"{RELEASE}-litert-{version}"
 
 
-def _call(command: list, what: str, environment: Mapping[str, str] | None = None) -> None:
-    result = subprocess.run(
-        [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environment or {})}
-    )
+def _call(command: list, what: str, changes: Mapping[str, str] | None = None) -> None:
+    command, environment = [*map(str, command)], {**os.environ, **(changes or {})}
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     if result.returncode:
-        raise UnavailableError(f"{what}: {' '.join(map(str, command))} failed with: {result.stdout.strip()[-800:]}")
+        raise UnavailableError(f"{what}: {' '.join(command)} failed with: {result.stdout.strip()[-800:]}")
 
 
 def _check_host() -> None:
@@ -129,7 +128,9 @@ def prepare(folder: pathlib.Path | None = None) -> pathlib.Path:
     return folder
 
 
-def run(arguments: list, *, cpu: str = DEFAULT_CPU, folder: pathlib.Path | None = None, **options) -> subprocess.CompletedProcess:
+def run(
+    arguments: list, *, cpu: str = DEFAULT_CPU, folder: pathlib.Path | None = None, **options
+) -> subprocess.CompletedProcess:
     """Runs a Python program on ARM, in the current folder.
 
     Args:
@@ -140,7 +141,7 @@ def run(arguments: list, *, cpu: str = DEFAULT_CPU, folder: pathlib.Path | None 
         options: Further ones of `subprocess.run`.
 
     Returns:
-        What became of it.
+        What became of it, a `subprocess.CompletedProcess`.
     """
     folder = folder or cache_folder()
     root = folder / "root"

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
-#include <regex>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -26,16 +26,16 @@ inline Array read_npy(const std::string& path) {
   const size_t size = byte(8) + (byte(9) << 8) + (first_version ? 0 : (byte(10) << 16) + (byte(11) << 24));
   if (start + size > content.size()) throw std::runtime_error("Truncated .npy file: " + path);
   const std::string header = content.substr(start, size);
-  std::smatch type, shape;
-  if (!std::regex_search(header, type, std::regex("'descr': *'([^']*)'")) ||
-      !std::regex_search(header, shape, std::regex("'shape': *\\(([^)]*)\\)")) ||
-      header.find("'fortran_order': False") == std::string::npos)
-    throw std::runtime_error("Expected an array in C order: " + path);
-  Array array{type[1], {}, content.substr(start + size)};
-  const std::string sizes = shape[1];
-  const std::regex number("[0-9]+");
-  for (std::sregex_iterator each(sizes.begin(), sizes.end(), number), end; each != end; ++each)
-    array.shape.push_back(std::stoll(each->str()));
+  // Returns what stands between two marks that follow a key of the header.
+  const auto entry = [&](const std::string& key, char open, char close) {
+    const size_t from = header.find(open, header.find("'" + key + "':") + key.size() + 3) + 1;
+    return header.substr(from, header.find(close, from) - from);
+  };
+  if (header.find("'fortran_order': False") == std::string::npos) throw std::runtime_error("Expected C order: " + path);
+  Array array{entry("descr", '\'', '\''), {}, content.substr(start + size)};
+  std::istringstream sizes(entry("shape", '(', ')'));
+  for (std::string each; std::getline(sizes, each, ',');)
+    if (each.find_first_of("0123456789") != std::string::npos) array.shape.push_back(std::stoll(each));
   return array;
 }
 

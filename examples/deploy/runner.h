@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -17,16 +16,10 @@
 #include <vector>
 
 #include "litert_c.h"
+#include "tflite_file.h"
 
 inline void check(LiteRtStatus status, const std::string& what) {
   if (status != 0) throw std::runtime_error(what + ": LiteRT returned status " + std::to_string(status));
-}
-
-// LiteRT's C interface does not look at what it loads, and crashes on a file that is none. A file cut short still starts right.
-inline void check_file(const std::string& path) {
-  char start[8] = {};
-  std::ifstream(path, std::ios::binary).read(start, sizeof start);
-  if (std::string(start + 4, 4) != "TFL3") throw std::runtime_error("No .tflite file: " + path);
 }
 
 // An input or output: its type, its scale (0 for real numbers), and the memory that LiteRT reads or writes.
@@ -97,7 +90,7 @@ using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy<destroy>>;
 class Runner {
  public:
   Runner(const std::string& path, int threads) {
-    check_file(path);
+    check_tflite(path);
     environment_.reset(made<LiteRtEnvironment>("LiteRT", [](auto* made) { return LiteRtCreateEnvironment(0, nullptr, made); }));
     model_.reset(made<LiteRtModel>(path, [&](auto* made) {
       return LiteRtCreateModelFromFile(environment_.get(), path.c_str(), made);
