@@ -15,7 +15,7 @@ TOLERANCES = {"float32": 1e-5, "float16": 2e-3, "any_batch": 1e-5, "int8": 0.05,
 
 
 class Files(NamedTuple):
-    """What `write` wrote: `name.tflite` for each of `TOLERANCES`, `samples.npy`, and what the Keras model says of them."""
+    """What `write` wrote: `name.tflite` for each name, `samples.npy`, and what the Keras model says of them."""
 
     folder: pathlib.Path
     samples: np.ndarray
@@ -25,8 +25,8 @@ class Files(NamedTuple):
         return self.folder / f"{name}.tflite"
 
 
-def factorized_net() -> keras.Model:
-    """Returns pairs of factors with batch norms that do something, a pooling and a head."""
+def dense_net() -> keras.Model:
+    """Returns convolutions with batch norms that do something, a pooling and a head."""
     keras.utils.set_random_seed(3)
     inputs = x = keras.Input((16, 16, 3), name="image")
     for index, filters in enumerate((16, 32, 32)):
@@ -38,26 +38,32 @@ def factorized_net() -> keras.Model:
     for layer in model.layers:
         if layer.name.startswith("bn"):
             layer.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])
+    return model
+
+
+def factorized_net() -> keras.Model:
+    """Returns the same at half rank."""
+    model = dense_net()
     plan = lrpet.make_plan(model, 0.5)
     lrpet.Projector(model, plan).project()
     return lrpet.factorize(model, plan)
 
 
-def write(folder: pathlib.Path) -> Files:
-    """Writes the files."""
+def write(folder: pathlib.Path, names=tuple(TOLERANCES)) -> Files:
+    """Writes some of the files."""
     model = factorized_net()
     samples = np.random.default_rng(1).standard_normal((6, *model.input_shape[1:])).astype("float32")
-    contents = {
-        "float32": convert(model).content,
-        "float16": convert(model, quantize="float16").content,
-        "any_batch": convert(model, batch_size=None).content,
-        "int8": _int8(model, samples, "float32"),
-        "int8_io": _int8(model, samples, "int8"),
+    makers = {
+        "float32": lambda: convert(model).content,
+        "float16": lambda: convert(model, quantize="float16").content,
+        "any_batch": lambda: convert(model, batch_size=None).content,
+        "int8": lambda: _int8(model, samples, "float32"),
+        "int8_io": lambda: _int8(model, samples, "int8"),
     }
     np.save(folder / "samples.npy", samples)
     files = Files(folder, samples, model.predict(samples, verbose=0))
-    for name, content in contents.items():
-        files.path(name).write_bytes(content)
+    for name in names:
+        files.path(name).write_bytes(makers[name]())
     return files
 
 

@@ -1,4 +1,4 @@
-"""Writes a `.tflite` file as a C++ header for LiteRT for Microcontrollers: the bytes, and a resolver of the operators they need.
+"""Writes a `.tflite` file as a C++ header for LiteRT for Microcontrollers: its bytes, and a resolver of its operators.
 
     python micro.py net.tflite net_model.h
 

@@ -30,7 +30,7 @@ def machine():
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    return deploying.write(tmp_path_factory.mktemp("files"))
+    return deploying.write(tmp_path_factory.mktemp("files"), TOLERANCES)
 
 
 @pytest.mark.slow
