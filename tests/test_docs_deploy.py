@@ -41,6 +41,7 @@ def test_the_samples_and_the_scales_are_shown_as_written(tmp_path, monkeypatch, 
     (scales,) = [code for code in PYTHON if "scale, zero_point" in code]
     for name, kind in (("int8_io", "int8"), ("float32", "float32")):
         (tmp_path / "net.tflite").write_bytes(files.path(name).read_bytes())
+        capsys.readouterr()
         exec(scales, {})
         rows = [line.split() for line in capsys.readouterr().out.splitlines()]
         assert [row[1] for row in rows] == [kind, kind]
