@@ -51,7 +51,9 @@ def quantize(converted: Converted, scheme: Scheme, ranges: Ranges, left: Iterabl
     package = require("ai_edge_quantizer.quantizer", "'lrpet-tf[quantize]'")
     content = _with_general_scales(converted.content) if scheme.activation_bits == 16 else converted.content
     static = scheme.activation_bits is not None
-    values = {name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)} for name, (low, high) in ranges.items()}
+    values = {
+        name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)} for name, (low, high) in ranges.items()
+    }
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
             worker = package.Quantizer(bytearray(content))

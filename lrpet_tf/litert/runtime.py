@@ -84,9 +84,7 @@ class Session:
 
     def read(self) -> dict[str, np.ndarray]:
         """Returns a copy of each output by name; quantized integers as the floating values that they stand for."""
-        return {
-            name: _as_floats(self.interpreter.get_tensor(detail["index"]), detail) for name, detail in self.outputs.items()
-        }
+        return {name: _as_floats(self.interpreter.get_tensor(detail["index"]), detail) for name, detail in self.outputs.items()}
 
     def __call__(self, sample: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Returns the outputs for the inputs of one batch."""
