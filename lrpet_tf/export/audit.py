@@ -17,7 +17,7 @@ class Finding:
     Attributes:
         operators: Their names, such as `RSQRT`.
         layers: Paths of the layers that they come from; empty where the file does not tell.
-        excluded: Whether all of these are layers that the user left in floating values.
+        excluded: Whether they are there because the user left layers in floating values.
     """
 
     operators: tuple[str, ...]
@@ -68,7 +68,7 @@ def audit(converted: Converted, *, integers: bool, excluded: frozenset[str] = fr
     Args:
         converted: The file, with the scopes of its layers.
         integers: Whether it is meant to compute with integers throughout.
-        excluded: Names of the outputs of the operators that the user left in floating values.
+        excluded: Paths of the layers that the user left in floating values.
     """
     model = unpack(converted.content)
     counts = Counter(operator_name(model, each) for graph in model.subgraphs for each in graph.operators)
@@ -126,9 +126,18 @@ class _GraphReader:
         return found
 
     def finding(self, operators: list) -> Finding:
-        """Returns operators with their layers."""
-        layers = dict.fromkeys(
-            path for each in operators for path in operator_layers(self._model, self._graph, each, self._converted)
-        )
+        """Returns operators with their layers; of a conversion, those of the operators before and behind it."""
+        sources = [self._layers(each) for each in operators]
         names = tuple(operator_name(self._model, each) for each in operators)
-        return Finding(names, tuple(layers), bool(layers) and set(layers) <= self._excluded)
+        layers = dict.fromkeys(path for paths in sources for path in paths)
+        return Finding(names, tuple(layers), all(self._excluded & set(paths) for paths in sources))
+
+    def _layers(self, operator) -> tuple[str, ...]:
+        around = [operator]
+        if operator_name(self._model, operator) in _CONVERSIONS:
+            into, out = set(map(int, operator.inputs)), set(map(int, operator.outputs))
+            others = [each for each in self._graph.operators if each is not operator]
+            around = [each for each in others if into & set(map(int, each.outputs))]
+            around += [each for each in others if out & set(map(int, each.inputs))]
+        found = [path for each in around for path in operator_layers(self._model, self._graph, each, self._converted)]
+        return tuple(dict.fromkeys(found))

@@ -35,8 +35,8 @@ def read_data(
     """Reads and checks the data of an export; see `export_tflite` for the arguments.
 
     Raises:
-        ExportError: Representative data is needed and missing; data does not fit the model, or is of two scales; there are fewer
-            labels than samples; or a number of samples is not positive.
+        ExportError: Representative data is needed and missing; data does not fit the model, or is of two scales; there are
+            fewer labels than samples; or a number of samples is not positive.
     """
     if max_samples < 1 or calibration_samples < 1:
         raise ExportError(
@@ -45,7 +45,8 @@ def read_data(
         )
     if mode.needs_data and representative_data is None:
         raise ExportError(
-            f"To make {mode.about}, the ranges of the values must be known: pass representative_data=, some 100 inputs as in training, "
+            f"To make {mode.about}, the ranges of the values must be known: pass representative_data=, some 100 "
+            f"inputs as in training, "
             "such as the training or validation data. Received: representative_data=None"
         )
     known, random = None, samples is None and representative_data is None

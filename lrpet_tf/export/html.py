@@ -11,9 +11,11 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2733; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 .sub { color: #5b6875; margin-top: .2rem; }
-table { border-collapse: collapse; width: 100%; } th, td { padding: .3rem .6rem; border-bottom: 1px solid #dde3e9; text-align: right; }
+table { border-collapse: collapse; width: 100%; } th, td { padding: .3rem .6rem;
+  border-bottom: 1px solid #dde3e9; text-align: right; }
 th { color: #5b6875; font-weight: 600; } th:first-child, td:first-child { text-align: left; }
-img { max-width: 100%; display: block; margin: .8rem 0; } li.warn { color: #9a3412; } code { background: #f2f5f8; padding: 0 .2rem; }
+img { max-width: 100%; display: block; margin: .8rem 0; } li.warn { color: #9a3412; }
+code { background: #f2f5f8; padding: 0 .2rem; }
 """
 
 

@@ -1,6 +1,7 @@
 """How far a file may be from the model: beyond it there is an error, and no file."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 from lrpet_tf.errors import ExportError
@@ -50,7 +51,8 @@ class Limits:
         if output.relative_difference <= allowed:  # NaN is no agreement
             return None
         return (
-            f"output '{output.name}' differs by {output.max_difference:.3g}, {output.relative_difference:.3g} of its scale, and "
+            f"output '{output.name}' differs by {output.max_difference:.3g}, {output.relative_difference:.3g} of its "
+            f"scale, and "
             f"{allowed:.3g} is allowed"
         )
 
@@ -89,7 +91,7 @@ def check_conversion(model_name: str, parity: Sequence[OutputParity], stages: Se
 def _story(stages: Sequence[Stage]) -> str:
     """Returns what each stage lost, in a line, and where most was lost."""
     steps = []
-    for before, stage in zip(stages, stages[1:], strict=False):
+    for before, stage in itertools.pairwise(stages):
         figures = worst(stage.since_previous)
         parts = [f"{figures['sqnr_db']:.1f} dB"]
         if figures["top1_agreement"] is not None:

@@ -28,8 +28,8 @@ class FileInfo:
         version: Its version.
         author: Who made it.
         license: How it may be used.
-        normalization: What the caller must do with the inputs before they go in: `(mean, std)` for `(x - mean) / std`, each a number
-            or one a channel; or a dict of these by the names of inputs. `None` where there is nothing to do.
+        normalization: What the caller must do with the inputs before they go in: `(mean, std)` for `(x - mean) / std`, each a
+            number or one a channel; or a dict of these by the names of inputs. `None` where there is nothing to do.
         labels: Names of the classes, in order; or a dict of these by the names of outputs.
     """
 
@@ -86,7 +86,8 @@ def _normalized(name: str, pair, shape: tuple) -> TensorInfo:
     counts = {1, shape[-1]} if len(shape) > 1 else {1}
     if len(mean) not in counts or len(std) not in counts or not all(std):
         raise ExportError(
-            f"FileInfo(`normalization`) must be (mean, std) for input '{name}', each a number or one a channel of {shape[-1]}, and no "
+            f"FileInfo(`normalization`) must be (mean, std) for input '{name}', each a number or one a channel of "
+            f"{shape[-1]}, and no "
             f"std of 0. Received: {pair!r}"
         )
     return TensorInfo(name, mean, std)
@@ -108,7 +109,8 @@ def provenance(source: keras.Model, **facts) -> dict:
     """Returns where a file comes from, as plain values.
 
     Args:
-        source: The model that was exported: the plan that it was factorized by is told, as `[decomposition, rank]` by layer path.
+        source: The model that was exported: the plan that it was factorized by is told, as `[decomposition, rank]` by layer
+            path.
         **facts: What else there is to tell; `None` is left out.
     """
     plan = source_plan(source)

@@ -26,8 +26,8 @@ class Mode(NamedTuple):
         about: What it does, in words.
         asked: What TensorFlow's converter is asked for.
         scheme: What is done with its file then; `None` where it is the result.
-        tolerance: Largest difference to the Keras model that is allowed unless the user says otherwise, as a share of the output
-            scale; `None` where none is.
+        tolerance: Largest difference to the Keras model that is allowed unless the user says otherwise, as a share of the
+            output scale; `None` where none is.
         min_sqnr_db: Least signal-to-noise ratio likewise, in dB; `None` where none is asked for.
     """
 
@@ -157,7 +157,7 @@ def _with_holders(paths):
 
 
 def operator_layers(model, graph, operator, converted: Converted) -> tuple[str, ...]:
-    """Returns the paths of the layers that an operator comes from, as far as names tell: of its outputs, or else of its weights.
+    """Returns the paths of the layers that an operator comes from, as names tell: those of its outputs, or else its weights.
 
     Args:
         model: The structure of a file.

@@ -133,7 +133,7 @@ class ExportReport:
         return None if self.reference is None else _ratio(self.exported.arena_bytes, self.reference.arena_bytes)
 
     def to_dict(self) -> dict:
-        """Returns the report as plain values, for JSON. Figures that are not finite, as the ratio of equal outputs, are `None`."""
+        """Returns the report as plain values, for JSON; figures that are not finite, as of equal outputs, are `None`."""
         names = ("size_ratio", "latency_ratio", "arena_ratio", "max_difference", "relative_difference", "cosine")
         more = {name: getattr(self, name) for name in (*names, "sqnr_db", "top1_agreement", "accuracy", "accuracy_drop")}
         values = dataclasses.asdict(self)
@@ -255,6 +255,7 @@ def _parity_line(what: str, parity: tuple[OutputParity, ...]) -> str:
     agreement = figures["top1_agreement"]
     top1 = "" if agreement is None else f", top-1 agreement {100 * agreement:.1f} %"
     return (
-        f"{what}: largest difference {figures['max_difference']:.2g} ({figures['relative_difference']:.1g} of the output scale), "
+        f"{what}: largest difference {figures['max_difference']:.2g} ({figures['relative_difference']:.1g} of the "
+        f"output scale), "
         f"signal to noise {_shown(figures['sqnr_db'], '{:.1f} dB')}, cosine {figures['cosine']:.7f}{top1}"
     )

@@ -41,12 +41,14 @@ def _fitted(model: keras.Model, found, argument: str) -> list[np.ndarray]:
         arrays = keras.tree.flatten(found)
     if len(arrays) != len(names):
         raise ExportError(
-            f"`{argument}`: expected samples for the {len(names)} inputs of model '{model.name}' ({', '.join(names)}), as a list or a dict. "
+            f"`{argument}`: expected samples for the {len(names)} inputs of model '{model.name}' "
+            f"({', '.join(names)}), as a list or a dict. "
             f"Received: {len(arrays)} arrays"
         )
     if len({len(array) for array in arrays}) > 1:
         raise ExportError(
-            f"`{argument}`: expected the same number of samples for every input of model '{model.name}'. Received: {[len(a) for a in arrays]}"
+            f"`{argument}`: expected the same number of samples for every input of model '{model.name}'. Received: "
+            f"{[len(a) for a in arrays]}"
         )
     for name, tensor, array in zip(names, model.inputs, arrays, strict=True):
         expected = tuple(tensor.shape[1:])

@@ -9,8 +9,8 @@ import numpy as np
 from lrpet_tf.errors import ExportError
 from lrpet_tf.graph import input_layer, is_graph
 
-# Share of the values of the samples that may lie beyond those of the representative data, before there is a warning and an error;
-# and how many times wider than the samples the representative data may be, likewise.
+# Share of the values of the samples that may lie beyond those of the representative data, before there is a warning and an
+# error; and how many times wider than the samples the representative data may be, likewise.
 _BEYOND_WARNS, _BEYOND_FAILS = 0.02, 0.25
 _WIDER_WARNS, _WIDER_FAILS = 4.0, 16.0
 # What comes out of a layer that normalises inputs spans about 1 or 2, or has a standard deviation of about 1.
@@ -26,8 +26,8 @@ def check_scales(model: keras.Model, calibration: Sequence[np.ndarray], samples:
         samples: Inputs to compare on.
 
     Raises:
-        ExportError: They are of different scales: a quarter of the samples' values lie beyond the representative ones, or those span
-            16 times as much.
+        ExportError: They are of different scales: a quarter of the samples' values lie beyond the representative ones, or
+            those span 16 times as much.
 
     Warns:
         UserWarning: They differ by less, but noticeably.
@@ -43,8 +43,10 @@ def check_scales(model: keras.Model, calibration: Sequence[np.ndarray], samples:
         if beyond <= _BEYOND_WARNS and wider <= _WIDER_WARNS:
             continue
         message = (
-            f"The representative data for input '{input_layer(tensor).name}' of model '{model.name}' is of another scale than the "
-            f"samples: it lies between {low:.3g} and {high:.3g}, and they between {given.min():.3g} and {given.max():.3g}. What lies "
+            f"The representative data for input '{input_layer(tensor).name}' of model '{model.name}' is of another "
+            f"scale than the "
+            f"samples: it lies between {low:.3g} and {high:.3g}, and they between {given.min():.3g} and "
+            f"{given.max():.3g}. What lies "
             "beyond its range is cut off, and a range that is too wide wastes the integers. Prepare both as in training."
         )
         if beyond > _BEYOND_FAILS or wider > _WIDER_FAILS:
@@ -61,8 +63,8 @@ def check_normalisation(model: keras.Model, arrays: Sequence[np.ndarray], what: 
         what: Name of the argument that they came in, for the message.
 
     Warns:
-        UserWarning: Almost nothing is left of the values, or they are as large as if the layer was not meant for them: data of 0 to 1
-            for a model that divides by 255, for instance.
+        UserWarning: Almost nothing is left of the values, or they are as large as if the layer was not meant for them: data of
+            0 to 1 for a model that divides by 255, for instance.
     """
     if not is_graph(model):
         return
@@ -74,8 +76,10 @@ def check_normalisation(model: keras.Model, arrays: Sequence[np.ndarray], what: 
         spread = float(np.subtract(*np.quantile(values, (0.99, 0.01))))
         if spread < _LEAST_SPREAD or np.abs(values).max() > _LARGEST_SPREAD:
             warnings.warn(
-                f"`{what}`: layer '{layer.name}' normalises input '{input_layer(tensor).name}' of model '{model.name}', and turns values "
-                f"between {array.min():.3g} and {array.max():.3g} into values between {values.min():.3g} and {values.max():.3g}. They "
+                f"`{what}`: layer '{layer.name}' normalises input '{input_layer(tensor).name}' of model "
+                f"'{model.name}', and turns values "
+                f"between {array.min():.3g} and {array.max():.3g} into values between {values.min():.3g} and "
+                f"{values.max():.3g}. They "
                 "seem to be of another scale than the model was trained on, as if they had been normalised before.",
                 stacklevel=4,
             )

@@ -73,7 +73,8 @@ class Labels:
 
     Attributes:
         output: Index of the output.
-        answers: Indices of classes, or 0 and 1 where the output is a single number; of the output's shape without its last axis.
+        answers: Indices of classes, or 0 and 1 where the output is a single number; of the output's shape without its last
+            axis.
         threshold: Above it a single number means 1; `None` where there are several classes.
     """
 
@@ -93,8 +94,8 @@ def read_labels(model: keras.Model, labels, outputs: Sequence[np.ndarray], *, gi
 
     Args:
         model: The model.
-        labels: Indices of classes, one-hot rows, or 0 and 1 for a single number; a list or dict of these for several outputs, of
-            which the first that holds labels counts. `None` for none.
+        labels: Indices of classes, one-hot rows, or 0 and 1 for a single number; a list or dict of these for several outputs,
+            of which the first that holds labels counts. `None` for none.
         outputs: What the Keras model puts out for the samples.
         given: Whether the user gave them as labels; targets of a data set may be something else, such as numbers to regress on.
 
@@ -120,7 +121,8 @@ def read_labels(model: keras.Model, labels, outputs: Sequence[np.ndarray], *, gi
         shapes = ", ".join(str(np.shape(values)) for values in outputs)
         received = keras.tree.map_structure(np.shape, labels) if not isinstance(labels, (list, tuple)) else np.shape(labels)
         raise ExportError(
-            f"`labels` must hold a class index or a one-hot row for each of the {len(outputs[0])} samples, for outputs of shape "
+            f"`labels` must hold a class index or a one-hot row for each of the {len(outputs[0])} samples, for "
+            f"outputs of shape "
             f"{shapes}. Received: shape {received}"
         )
     return None

@@ -50,11 +50,11 @@ def export_tflite(
     Args:
         model: A built model, as a rule from `factorize`; one of mixed precision with a graph is exported in float32.
         path: The file, ending in `.tflite`.
-        quantize: `None` for float32; `"float16"` for weights of 16 bits; `"dynamic"` for weights of 8 bits; `"int8"` for integers
-            throughout, with floating inputs and outputs, or `"int8_io"` with integer ones; `"int16x8"` for weights of 8 bits and
-            values of 16. All but the first two need the extra `quantize`.
-        representative_data: Inputs as in training, as `fit` or `predict` take them, which the ranges of integers are taken from;
-            for `"int8"`, `"int8_io"` and `"int16x8"`.
+        quantize: `None` for float32; `"float16"` for weights of 16 bits; `"dynamic"` for weights of 8 bits; `"int8"` for
+            integers throughout, with floating inputs and outputs, or `"int8_io"` with integer ones; `"int16x8"` for weights of
+            8 bits and values of 16. All but the first two need the extra `quantize`.
+        representative_data: Inputs as in training, as `fit` or `predict` take them, which the ranges of integers are taken
+            from; for `"int8"`, `"int8_io"` and `"int16x8"`.
         exclude: Pattern or patterns of the paths of layers that stay in floating values where the others are quantized to 8 or
             16 bits. An operator that several layers were fused into stays as soon as one of them does.
         reference: A model to compare with, as a rule the one before `factorize`. It is converted and quantized in the same way,
@@ -64,13 +64,13 @@ def export_tflite(
         labels: Class labels of the samples, where they do not hold them: indices or one-hot rows.
         max_samples: How many of the samples to use.
         calibration_samples: How many samples of the representative data to use.
-        tolerance: Largest difference allowed, as a share of the largest output; by default 1e-4 in float32, 1e-2 in float16, and
-            any where integers are used.
+        tolerance: Largest difference allowed, as a share of the largest output; by default 1e-4 in float32, 1e-2 in float16,
+            and any where integers are used.
         min_sqnr_db: Least ratio of signal to noise against the Keras model, in dB; by default 10 where integers are used, which
             tells what is broken, and not what is good enough.
         min_top1_agreement: Least share of decisions that must be the Keras model's.
-        max_accuracy_drop: Largest loss of accuracy allowed, as a share, from the reference, or else from the Keras model, to the
-            file; it takes labels.
+        max_accuracy_drop: Largest loss of accuracy allowed, as a share, from the reference, or else from the Keras model, to
+            the file; it takes labels.
         batch_size: Batch size of the file; `None` for any, which costs some speed.
         threads: Threads for measuring the latency.
         info: What else the file is to tell about itself: normalisation of the inputs, labels of the outputs, author, licence.
@@ -141,6 +141,7 @@ def _write(path: pathlib.Path, content: bytes) -> None:
         write_atomically(path, content)
     except OSError as error:
         raise ExportError(
-            f"The file could not be written ({error.strerror or error}); what was there before is as it was. Received: path='{path}', "
+            f"The file could not be written ({error.strerror or error}); what was there before is as it was. "
+            f"Received: path='{path}', "
             f"{len(content)} bytes"
         ) from error

@@ -3,6 +3,8 @@
 import os
 import pathlib
 
+import numpy as np
+
 from lrpet_tf.errors import TfliteFileError, require
 
 _IDENTIFIER = b"TFL3"
@@ -33,6 +35,7 @@ def unpack(content: bytes, name: str = "the content"):
         raise TfliteFileError(name, f"it does not begin as one does; its first bytes are {bytes(content[:8])!r}")
     try:
         model = _schema().ModelT.InitFromPackedBuf(content, 0)
+        _take_in(model, content)
         _check(model)
     except Exception as error:  # whatever offsets that point nowhere may cause
         why = f"it is cut off or damaged after {len(content)} bytes ({type(error).__name__}: {error})"
@@ -44,6 +47,14 @@ def pack(model) -> bytes:
     """Returns the content of a file, given its structure."""
     utils = require("ai_edge_litert.tools.flatbuffer_utils", "ai-edge-litert")
     return bytes(utils.convert_object_to_bytearray(model))
+
+
+def _take_in(model, content: bytes) -> None:
+    """Takes values that stand behind the flatbuffer, as those of large files do, into it."""
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # 0 and 1 mean that there are none
+            data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.data, buffer.offset, buffer.size = data, 0, 0
 
 
 def _check(model) -> None:
@@ -64,12 +75,11 @@ def _check(model) -> None:
 
 def is_constant(model, tensor) -> bool:
     """Returns whether a tensor has its values in the file."""
-    buffer = model.buffers[tensor.buffer]
-    return buffer.data is not None or bool(buffer.offset)
+    return model.buffers[tensor.buffer].data is not None
 
 
 def operator_name(model, operator) -> str:
-    """Returns the name of an operator: a builtin's in capitals, such as `CONV_2D`, or a custom one's own, such as `FlexErfinv`."""
+    """Returns the name of an operator: a builtin's, such as `CONV_2D`, or a custom one's own, such as `FlexErfinv`."""
     code = model.operatorCodes[operator.opcodeIndex]
     if code.customCode is not None:
         return code.customCode.decode()
@@ -91,7 +101,7 @@ def text(name) -> str:
 
 
 def signature(model) -> tuple[dict[str, int], dict[str, int]]:
-    """Returns the indices of the tensors that go in and come out, by the names of the first signature or else of the tensors."""
+    """Returns the indices of the tensors that go in and come out, by their names in the first signature or else their own."""
     if model.signatureDefs:
         first = model.signatureDefs[0]
         return tuple({text(each.name): each.tensorIndex for each in side} for side in (first.inputs, first.outputs))

@@ -52,8 +52,8 @@ class FileMetadata:
         license: How it may be used.
         inputs: Its inputs, with the normalisation that is expected of the caller.
         outputs: Its outputs, with their labels.
-        provenance: Where it comes from, as plain values: versions, quantization, plan, multiply-accumulates. Empty for a file that
-            this library has not made.
+        provenance: Where it comes from, as plain values: versions, quantization, plan, multiply-accumulates. Empty for a file
+            that this library has not made.
     """
 
     name: str = ""

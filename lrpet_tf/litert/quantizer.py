@@ -49,8 +49,8 @@ def quantize(converted: Converted, scheme: Scheme, ranges: Ranges, left: Iterabl
         MissingExtraError: AI Edge Quantizer is not installed.
     """
     package = require("ai_edge_quantizer.quantizer", "'lrpet-tf[quantize]'")
-    content = _with_general_scales(converted.content) if scheme.activation_bits == 16 else converted.content
     static = scheme.activation_bits is not None
+    content = _prepared(converted.content, scheme) if static else converted.content
     values = {
         name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)} for name, (low, high) in ranges.items()
     }
@@ -117,11 +117,34 @@ def _inside_loops(model) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _with_general_scales(content: bytes) -> bytes:
-    """Returns a file whose sums and differences of 16-bit integers may have any scale, not powers of two alone."""
+def _prepared(content: bytes, scheme: Scheme) -> bytes:
+    """Returns a file in which integers can take the place of floating values."""
     model = unpack(content)
-    for graph in model.subgraphs:
-        for operator in graph.operators:
-            if operator_name(model, operator) in ("ADD", "SUB") and operator.builtinOptions is not None:
-                operator.builtinOptions.potScaleInt16 = False
+    for operator in [each for each in model.subgraphs[0].operators if operator_name(model, each) == "NEG"]:
+        _multiply_instead(model, operator)
+    if scheme.activation_bits == 16:  # sums and differences may then have any scale, not powers of two alone
+        for graph in model.subgraphs:
+            for operator in graph.operators:
+                if operator_name(model, operator) in ("ADD", "SUB") and operator.builtinOptions is not None:
+                    operator.builtinOptions.potScaleInt16 = False
     return pack(model)
+
+
+def _multiply_instead(model, operator) -> None:
+    """Makes a change of sign, which LiteRT has for floating values alone, a product with -1: layer normalisation holds one."""
+    schema = require("ai_edge_litert.schema_py_generated", "ai-edge-litert")
+    graph = model.subgraphs[0]
+    if graph.tensors[operator.inputs[0]].type != schema.TensorType.FLOAT32:
+        return
+    buffer, tensor, code = schema.BufferT(), schema.TensorT(), schema.OperatorCodeT()
+    buffer.data = np.frombuffer(np.float32(-1).tobytes(), np.uint8)
+    tensor.name, tensor.buffer, tensor.shape = f"minus_one_{len(graph.tensors)}", len(model.buffers), np.array([1], np.int32)
+    tensor.type = schema.TensorType.FLOAT32
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.MUL
+    code.version = 1
+    operator.inputs = np.array([operator.inputs[0], len(graph.tensors)], np.int32)
+    operator.opcodeIndex = len(model.operatorCodes)
+    operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.MulOptions, schema.MulOptionsT()
+    model.buffers.append(buffer)
+    graph.tensors.append(tensor)
+    model.operatorCodes.append(code)
