@@ -8,7 +8,7 @@ import numpy as np
 from lrpet_tf.errors import ExportError
 from lrpet_tf.export.quantize import Mode
 from lrpet_tf.export.samples import read_samples
-from lrpet_tf.export.scale import check_normalisation, check_scales
+from lrpet_tf.export.scale import check_normalisation, check_scales, check_statistics
 
 
 class ExportData(NamedTuple):
@@ -53,19 +53,27 @@ def read_data(
     if representative_data is not None:
         most = calibration_samples if samples is not None else max(calibration_samples, max_samples)
         known, targets = read_samples(model, representative_data, most, "representative_data")
-        check_normalisation(model, known, "representative_data")
+        _check_values(model, known, "representative_data")
     if samples is not None or known is None:
         arrays, targets = read_samples(model, samples, max_samples)
     else:
         arrays, targets = [array[:max_samples] for array in known], _first(targets, max_samples)
     calibration = [array[:calibration_samples] for array in known] if mode.needs_data else None
     if samples is not None:
-        check_normalisation(model, arrays, "samples")
+        _check_values(model, arrays, "samples")
     if samples is not None and calibration is not None:
         check_scales(model, calibration, arrays)
     if labels is not None:
         targets = _checked_labels(labels, len(arrays[0]))
     return ExportData(arrays, random, targets, labels is not None, calibration)
+
+
+def _check_values(model: keras.Model, arrays: list[np.ndarray], argument: str) -> None:
+    for array in arrays:
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ExportError(f"`{argument}` holds NaN or infinite values. Received: an array of shape {array.shape}")
+    check_normalisation(model, arrays, argument)
+    check_statistics(model, arrays, argument)
 
 
 def _first(targets, count: int):

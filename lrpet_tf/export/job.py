@@ -17,7 +17,7 @@ from lrpet_tf.export.provenance import FileInfo, file_metadata, provenance
 from lrpet_tf.export.quantize import Mode, Stages, build, excluded_paths
 from lrpet_tf.export.report import ExportReport, FileFigures
 from lrpet_tf.export.stages import Stage, compare_stages, read_labels
-from lrpet_tf.graph import as_graph, in_float32
+from lrpet_tf.graph import as_graph, in_float32, is_graph
 from lrpet_tf.litert import Converted, FileMetadata, arena_bytes, pack_inputs, run, with_metadata
 from lrpet_tf.report import Progress
 
@@ -117,9 +117,10 @@ class Job:
         self._source, self._quantize, self.mode, self._info, self._adapters = model, quantize, mode, info, adapters
         self._exclude, self._batch_size = exclude, batch_size
         self.model = in_float32(as_graph(model))
-        self.models = {EXPORTED: self.model}
+        self.models, self._holders = {EXPORTED: self.model}, {EXPORTED: _holder(model)}
         if reference is not None:
             self.models[REFERENCE] = in_float32(as_graph(reference))
+            self._holders[REFERENCE] = _holder(reference)
             _check_reference(self.model, self.models[REFERENCE])
         info.tensors(self.model)
 
@@ -138,7 +139,8 @@ class Job:
         built = {}
         for name, model in self.models.items():
             own = name == EXPORTED
-            built[name] = build(model, self.mode, self._batch_size, data.calibration, self._exclude, strict=own)
+            options = {"strict": own, "holder": self._holders[name]}
+            built[name] = build(model, self.mode, self._batch_size, data.calibration, self._exclude, **options)
             progress.advance()
         expected = {name: _predict(model, data.samples) for name, model in self.models.items()}
         excluded = excluded_paths(built[EXPORTED].final, self._exclude)
@@ -196,6 +198,11 @@ class Job:
         found = FileFigures(len(file.content), self._macs(model), params, None, arena_bytes(file))
         progress.advance()
         return found
+
+
+def _holder(model: keras.Model) -> str:
+    """Returns what stands before the paths of a subclassed model's layers once it is put into a graph."""
+    return "" if is_graph(model) else f"{model.name}/"
 
 
 def _check_reference(model: keras.Model, reference: keras.Model) -> None:

@@ -79,7 +79,14 @@ class Stages(NamedTuple):
 
 
 def build(
-    model, mode: Mode, batch_size: int | None, calibration: list[np.ndarray] | None, exclude=None, *, strict: bool = True
+    model,
+    mode: Mode,
+    batch_size: int | None,
+    calibration: list[np.ndarray] | None,
+    exclude=None,
+    *,
+    strict: bool = True,
+    holder: str = "",
 ) -> Stages:
     """Converts and quantizes a model.
 
@@ -90,6 +97,7 @@ def build(
         calibration: Representative inputs, one array each, where the mode needs them.
         exclude: Patterns of layer paths to leave in floating values.
         strict: Whether each pattern must match a layer.
+        holder: What stands before the paths of all layers, and not before those that patterns match.
 
     Returns:
         The files.
@@ -98,14 +106,19 @@ def build(
         ExportError: The model cannot be converted or quantized.
         PatternError: A pattern is no regular expression, or matches no layer.
     """
-    floating = convert(model, batch_size=batch_size)
+    floating = _renamed(convert(model, batch_size=batch_size), holder)
     if mode.asked is not None:
-        return Stages(floating, convert(model, quantize=mode.asked, batch_size=batch_size))
+        return Stages(floating, _renamed(convert(model, quantize=mode.asked, batch_size=batch_size), holder))
     if mode.scheme is None:
         return Stages(floating, floating)
     left = excluded_operators(floating, as_patterns(exclude), strict=strict)
     ranges = activation_ranges(floating, calibration) if mode.needs_data else {}
     return Stages(floating, quantize(floating, mode.scheme, ranges, left))
+
+
+def _renamed(converted: Converted, holder: str) -> Converted:
+    scopes = {scope: path.removeprefix(holder) for scope, path in converted.scopes.items()}
+    return converted._replace(scopes=scopes, ends=tuple(path.removeprefix(holder) for path in converted.ends))
 
 
 def excluded_operators(converted: Converted, patterns: tuple, *, strict: bool = True) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from lrpet_tf.adapters.batch_norm import is_batch_norm
 from lrpet_tf.errors import ExportError
 from lrpet_tf.graph import input_layer, is_graph
 
@@ -15,6 +16,8 @@ _BEYOND_WARNS, _BEYOND_FAILS = 0.02, 0.25
 _WIDER_WARNS, _WIDER_FAILS = 4.0, 16.0
 # What comes out of a layer that normalises inputs spans about 1 or 2, or has a standard deviation of about 1.
 _LEAST_SPREAD, _LARGEST_SPREAD = 0.02, 50.0
+# How many times larger or smaller than in training values may be before they are taken for values of another scale.
+_OTHER_SCALE = 8.0
 
 
 def check_scales(model: keras.Model, calibration: Sequence[np.ndarray], samples: Sequence[np.ndarray]) -> None:
@@ -83,6 +86,45 @@ def check_normalisation(model: keras.Model, arrays: Sequence[np.ndarray], what: 
                 "seem to be of another scale than the model was trained on, as if they had been normalised before.",
                 stacklevel=4,
             )
+
+
+def check_statistics(model: keras.Model, arrays: Sequence[np.ndarray], what: str) -> None:
+    """Compares data with what the first batch norm of a model saw in training, which tells the scale of the inputs.
+
+    Args:
+        model: The model; one without a batch norm of its own, or that was not trained, is not looked at.
+        arrays: Inputs, in the order of the model's.
+        what: Name of the argument that they came in, for the message.
+
+    Warns:
+        UserWarning: What comes to the batch norm is several times larger or smaller than its moving statistics say.
+    """
+    layer = _first_batch_norm(model)
+    if layer is None or any(array.dtype.kind != "f" for array in arrays):
+        return
+    mean, variance = (keras.ops.convert_to_numpy(each) for each in (layer.moving_mean, layer.moving_variance))
+    expected = float(np.sqrt(np.mean(variance + mean**2)))
+    inside = keras.Model(model.inputs, layer.input)
+    values = keras.ops.convert_to_numpy(inside([array[:32] for array in arrays], training=False))
+    ratio = float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) / expected
+    if not 1 / _OTHER_SCALE < ratio < _OTHER_SCALE:
+        warnings.warn(
+            f"`{what}`: what comes to batch norm '{layer.name}' of model '{model.name}' is {ratio:.3g} times as large "
+            f"as in training. "
+            f"The data, between {min(a.min() for a in arrays):.3g} and {max(a.max() for a in arrays):.3g}, seems to "
+            f"be of another "
+            "scale than the model was trained on.",
+            stacklevel=4,
+        )
+
+
+def _first_batch_norm(model: keras.Model):
+    """Returns the first batch norm that stands in a model itself and was trained, or `None`."""
+    if not is_graph(model):
+        return None
+    found = next((each for each in model.layers if is_batch_norm(each) and len(each._inbound_nodes) == 1), None)
+    trained = found is not None and bool(np.any(keras.ops.convert_to_numpy(found.moving_mean)))
+    return found if trained else None
 
 
 def _normaliser(model: keras.Model, tensor: keras.KerasTensor) -> keras.layers.Layer | None:

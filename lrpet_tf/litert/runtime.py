@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -51,12 +52,14 @@ class Session:
     def __init__(self, converted: Converted, threads: int = 1, *, delegates: bool = True, keep: bool = False):
         runtime = require("ai_edge_litert.interpreter", "ai-edge-litert")
         kinds = runtime.OpResolverType
-        self.interpreter = runtime.Interpreter(
-            model_content=converted.content,
-            num_threads=threads,
-            experimental_preserve_all_tensors=keep,
-            experimental_op_resolver_type=kinds.AUTO if delegates else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors")  # it takes memory, as it says
+            self.interpreter = runtime.Interpreter(
+                model_content=converted.content,
+                num_threads=threads,
+                experimental_preserve_all_tensors=keep,
+                experimental_op_resolver_type=kinds.AUTO if delegates else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            )
         self.interpreter.allocate_tensors()
         self.inputs, self.outputs = self._details()
 
