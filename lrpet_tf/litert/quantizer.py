@@ -6,6 +6,7 @@ Why this and not TensorFlow's converter, and what is done for each mode: docs/qu
 import contextlib
 import io
 import re
+import warnings
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -55,7 +56,8 @@ def quantize(converted: Converted, scheme: Scheme, ranges: Ranges, left: Iterabl
         name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)} for name, (low, high) in ranges.items()
     }
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
+        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():  # its progress bars, and how it runs files
+            warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors")
             worker = package.Quantizer(bytearray(content))
             _fill_recipe(worker, scheme, unpack(content), tuple(left))
             found = worker.quantize(values if static else None, enable_progress_report=False)
