@@ -96,7 +96,7 @@ def test_a_small_difference_of_scale_is_a_warning():
 
 def test_samples_of_one_distribution_are_of_one_scale(net):
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         for seed in range(5):
             _read(net, data=nets.images(20, seed=seed), samples=nets.images(20, seed=seed + 50))
 
@@ -133,7 +133,7 @@ def test_data_that_the_first_batch_norm_has_not_seen(factor):
     model.get_layer("bn").moving_mean.assign(values.mean((0, 1, 2)))
     model.get_layer("bn").moving_variance.assign(values.var((0, 1, 2)))
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         _read(model, data=data)
     with pytest.warns(UserWarning, match="batch norm 'bn'.*another scale than the model was trained on"):
         _read(model, data=factor * data)
