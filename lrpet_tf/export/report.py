@@ -10,6 +10,7 @@ from lrpet_tf.errors import ExportError
 from lrpet_tf.export.audit import Audit
 from lrpet_tf.export.html import page
 from lrpet_tf.export.parity import OutputParity
+from lrpet_tf.export.showing import figure_row, milliseconds, parity_line, ratio_of, stage_row
 from lrpet_tf.export.stages import STAGE_COLUMNS, Stage, worst
 from lrpet_tf.files import write_atomically
 from lrpet_tf.litert import FileMetadata
@@ -33,10 +34,6 @@ class FileFigures:
     params: int | None
     latency_ms: float | None
     arena_bytes: int | None = None
-
-
-def _ratio(after, before) -> float | None:
-    return None if after is None or not before else after / before
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,19 +115,19 @@ class ExportReport:
         return self.exported.size_bytes
 
     @property
-    def size_ratio(self) -> float | None:
+    def sizeratio_of(self) -> float | None:
         """Size of the file over that of the reference model's."""
-        return None if self.reference is None else _ratio(self.exported.size_bytes, self.reference.size_bytes)
+        return None if self.reference is None else ratio_of(self.exported.size_bytes, self.reference.size_bytes)
 
     @property
-    def latency_ratio(self) -> float | None:
+    def latencyratio_of(self) -> float | None:
         """Median latency over that of the reference model, measured in turns; under 1 is faster."""
-        return None if self.reference is None else _ratio(self.exported.latency_ms, self.reference.latency_ms)
+        return None if self.reference is None else ratio_of(self.exported.latency_ms, self.reference.latency_ms)
 
     @property
-    def arena_ratio(self) -> float | None:
+    def arenaratio_of(self) -> float | None:
         """Memory for values over that of the reference model's file."""
-        return None if self.reference is None else _ratio(self.exported.arena_bytes, self.reference.arena_bytes)
+        return None if self.reference is None else ratio_of(self.exported.arena_bytes, self.reference.arena_bytes)
 
     def to_dict(self) -> dict:
         """Returns the report as plain values, for JSON; figures that are not finite, as of equal outputs, are `None`."""
@@ -174,26 +171,26 @@ class ExportReport:
         before, after = self.reference, self.exported
         threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
         return [
-            _row(title, show, getattr(after, name), before and getattr(before, name))
+            figure_row(title, show, getattr(after, name), before and getattr(before, name))
             for title, show, name in (
                 ("file size", kilobytes, "size_bytes"),
                 ("multiply-accumulates", megas, "macs"),
                 ("weights", megas, "params"),
-                (f"latency, {threads}", _milliseconds, "latency_ms"),
+                (f"latency, {threads}", milliseconds, "latency_ms"),
                 ("memory for values", kilobytes, "arena_bytes"),
             )
         ]
 
     def stage_rows(self) -> list[tuple[str, ...]]:
         """Returns the stages as text, in the columns of `STAGE_COLUMNS`."""
-        return [_stage_row(stage) for stage in self.stages]
+        return [stage_row(stage) for stage in self.stages]
 
     def parity_lines(self) -> list[str]:
         """Returns the agreement of the file with the Keras model, and with the reference, as lines of text."""
         what = f"{self.samples} {'random ' if self.random_samples else ''}sample{'s' * (self.samples > 1)}"
-        lines = [_parity_line(f"against the Keras model on {what}", self.parity)]
+        lines = [parity_line(f"against the Keras model on {what}", self.parity)]
         if self.reference_parity:
-            lines.append(_parity_line(f"against the reference on {what}", self.reference_parity))
+            lines.append(parity_line(f"against the reference on {what}", self.reference_parity))
         return lines
 
     def _facts(self) -> list[str]:
@@ -203,22 +200,6 @@ class ExportReport:
         if self.excluded:
             lines.append(f"left in floating values: {', '.join(self.excluded)}")
         return lines
-
-
-def _stage_row(stage: Stage) -> tuple[str, ...]:
-    figures = worst(stage.since_previous)
-    return (
-        stage.name,
-        _shown(figures["max_difference"], "{:.3g}"),
-        _shown(figures["sqnr_db"], "{:.1f} dB"),
-        _shown(figures["cosine"], "{:.6f}"),
-        _shown(figures["top1_agreement"], "{:.1%}"),
-        _shown(stage.accuracy, "{:.2%}"),
-    )
-
-
-def _shown(value: float | None, form: str) -> str:
-    return "-" if value is None else "equal" if value == math.inf else form.format(value)
 
 
 def _plain(value):
@@ -234,28 +215,3 @@ _FORMS = {
     ".html": lambda report: report.to_html(),
     ".txt": str,
 }
-
-
-def _row(name: str, show, after, before) -> tuple[str, str, str, str]:
-    ratio = _ratio(after, before)
-    return (
-        name,
-        "-" if before is None else show(before),
-        "-" if after is None else show(after),
-        "-" if ratio is None else f"{ratio:.2f}",
-    )
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:.3f} ms"
-
-
-def _parity_line(what: str, parity: tuple[OutputParity, ...]) -> str:
-    figures = worst(parity)
-    agreement = figures["top1_agreement"]
-    top1 = "" if agreement is None else f", top-1 agreement {100 * agreement:.1f} %"
-    return (
-        f"{what}: largest difference {figures['max_difference']:.2g} ({figures['relative_difference']:.1g} of the "
-        f"output scale), "
-        f"signal to noise {_shown(figures['sqnr_db'], '{:.1f} dB')}, cosine {figures['cosine']:.7f}{top1}"
-    )
