@@ -115,17 +115,17 @@ class ExportReport:
         return self.exported.size_bytes
 
     @property
-    def sizeratio_of(self) -> float | None:
+    def size_ratio(self) -> float | None:
         """Size of the file over that of the reference model's."""
         return None if self.reference is None else ratio_of(self.exported.size_bytes, self.reference.size_bytes)
 
     @property
-    def latencyratio_of(self) -> float | None:
+    def latency_ratio(self) -> float | None:
         """Median latency over that of the reference model, measured in turns; under 1 is faster."""
         return None if self.reference is None else ratio_of(self.exported.latency_ms, self.reference.latency_ms)
 
     @property
-    def arenaratio_of(self) -> float | None:
+    def arena_ratio(self) -> float | None:
         """Memory for values over that of the reference model's file."""
         return None if self.reference is None else ratio_of(self.exported.arena_bytes, self.reference.arena_bytes)
 
