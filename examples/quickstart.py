@@ -3,6 +3,7 @@
 The data are scikit-learn's handwritten digits, enlarged to 32×32, so nothing is downloaded. Run it with `make demo`, or:
 
     python examples/quickstart.py --rank=0.25
+    python examples/quickstart.py --quantize=int8
 """
 
 import os
@@ -26,6 +27,9 @@ from lrpet_tf.report import kilobytes, megas, render, save_spectra
 
 _RANK = flags.DEFINE_float("rank", 0.25, "Share of each layer's full rank that is kept.")
 _EPOCHS = flags.DEFINE_integer("epochs", 12, "Epochs of each training.")
+_QUANTIZE = flags.DEFINE_enum(
+    "quantize", "none", ["none", "float16", "dynamic", "int8", "int8_io", "int16x8"], "How the files are quantized."
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the weights and of the shuffling.")
 _OUTPUT = flags.DEFINE_string("output", "runs/quickstart", "Folder of the .tflite file, the plan and the picture.")
 
@@ -59,9 +63,19 @@ def main(argv):
 
     print("\n3. Factorize, export, compare")
     small = lrpet.factorize(model)
-    report = lrpet.export_tflite(small, output / "digits.tflite", reference=dense, samples=data[2])
+    options = {
+        "quantize": None if _QUANTIZE.value == "none" else _QUANTIZE.value,
+        "representative_data": data[0],  # training images: the test images have no say in the file
+        "samples": data[2:],
+        "max_samples": len(data[2]),
+        "info": lrpet.FileInfo(description="Tells handwritten digits apart.", labels=list("0123456789")),
+    }
+    report = lrpet.export_tflite(small, output / "digits.tflite", reference=dense, **options)
+    print(report)
+    for name in ("report.json", "report.html"):
+        report.save(output / name)
     with tempfile.TemporaryDirectory() as folder:  # the dense model's own proof, for the table
-        dense_report = lrpet.export_tflite(dense, pathlib.Path(folder) / "dense.tflite", samples=data[2])
+        dense_report = lrpet.export_tflite(dense, pathlib.Path(folder) / "dense.tflite", **options)
     before, after = spectra(dense, plan), spectra(model, plan)
     picture = output / "spectra.png"
     save_spectra(
@@ -75,11 +89,11 @@ def main(argv):
         _row("dense", dense, accuracy(dense, data), report.reference, dense_report, 1.0),
         _row("low-rank, factorized", small, accuracy(small, data), report.exported, report, report.latency_ratio),
     ]
-    columns = ("", "test accuracy", "MACs", "weights", ".tflite", "latency", "ratio", "file against Keras model")
+    columns = ("", "test accuracy", "of the file", "MACs", "weights", ".tflite", "latency", "ratio", "file against Keras model")
     title = f"Handwritten digits, {_EPOCHS.value} epochs each, seed {_SEED.value}"
     print(render(title, columns, rows))
     print("Latency: median of one image on one thread of this machine, the two files in turns.")
-    print(f"Written: {report.path}, {picture}, {output / 'plan.json'}")
+    print(f"Written: {report.path}, {picture}, and beside them plan.json, report.json and report.html")
     print(f"Took {time.perf_counter() - start:.0f} s.")
 
 
@@ -87,6 +101,7 @@ def _row(name, model, share, figures, report, ratio) -> tuple[str, ...]:
     return (
         name,
         f"{100 * share:.1f} %",
+        f"{100 * report.accuracy:.1f} %",
         megas(lrpet.count_macs(model)),
         megas(lrpet.count_params(model)),
         kilobytes(figures.size_bytes),

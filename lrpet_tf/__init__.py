@@ -4,8 +4,9 @@ from lrpet_tf import adapters, layers, linalg, ranks
 from lrpet_tf.analysis import plot_budget, plot_spectra
 from lrpet_tf.costs import LatencyTable, count_macs, count_params, measure_latency
 from lrpet_tf.errors import LowRankError
-from lrpet_tf.export import ExportReport, export_tflite
+from lrpet_tf.export import ExportReport, FileInfo, export_tflite
 from lrpet_tf.factorization import factorize
+from lrpet_tf.litert import FileMetadata, read_metadata
 from lrpet_tf.plan import LayerPlan, Plan, SkippedLayer
 from lrpet_tf.planning import make_plan
 from lrpet_tf.ranks import Energy, LatencyBudget, MacsBudget, ParamsBudget, Share, SizeBudget
@@ -16,6 +17,8 @@ from lrpet_tf.version import __version__
 __all__ = [
     "Energy",
     "ExportReport",
+    "FileInfo",
+    "FileMetadata",
     "LRPETCallback",
     "LatencyBudget",
     "LatencyTable",
@@ -45,6 +48,7 @@ __all__ = [
     "plot_budget",
     "plot_spectra",
     "ranks",
+    "read_metadata",
     "recalibrate_batch_norms",
     "search_ranks",
 ]

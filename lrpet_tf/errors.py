@@ -131,6 +131,18 @@ class ExportError(LowRankError):
     """A model that could not be exported, or whose exported file does not agree with it."""
 
 
+class TfliteFileError(LowRankError):
+    """A file that is no LiteRT model, or not all of one.
+
+    Args:
+        path: The file.
+        why: What is wrong with it.
+    """
+
+    def __init__(self, path: object, why: str):
+        super().__init__(f"Expected a LiteRT model, a whole .tflite file; {why}. Received: '{path}'. Export or copy it again.")
+
+
 class MissingExtraError(LowRankError, ImportError):
     """An optional package that is not installed."""
 

@@ -14,7 +14,7 @@ from lrpet_tf.adapters import Adapter, StockLayer
 from lrpet_tf.errors import LowRankError, NothingToFactorizeError
 from lrpet_tf.graph import Replacement, carry_compilation, rewrite
 from lrpet_tf.linalg import Chain, Factor, compose
-from lrpet_tf.plan import LayerPlan, Plan, attached, check_plan
+from lrpet_tf.plan import LayerPlan, Plan, attached, check_plan, note_source
 from lrpet_tf.planning import make_plan
 from lrpet_tf.ranks import NumericalRank
 from lrpet_tf.report import track
@@ -77,6 +77,7 @@ def factorize(model: keras.Model, plan: Plan | None = None, *, adapters: Mapping
     _warn_of_ties(layers, plan.adapters)
     small = _rewrite(model, layers, chains, plan.adapters)
     carry_compilation(model, small)
+    note_source(small, plan)
     return small
 
 

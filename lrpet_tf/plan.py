@@ -307,3 +307,13 @@ def attach(model: keras.Model, plan: Plan) -> None:
 def attached(model: keras.Model) -> Plan | None:
     """Returns the plan that training left on a model, or `None`."""
     return getattr(model, "_lrpet_plan", None)
+
+
+def note_source(model: keras.Model, plan: Plan) -> None:
+    """Notes on a model the plan that it was factorized by, for what is told about it later."""
+    model._lrpet_source_plan = plan
+
+
+def source_plan(model: keras.Model) -> Plan | None:
+    """Returns the plan that a model was factorized by, or `None`."""
+    return getattr(model, "_lrpet_source_plan", None)

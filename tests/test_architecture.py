@@ -27,7 +27,7 @@ ALLOWED = {
         "planning",
         "report",
     },
-    "export": {"errors", "files", "data", "report", "adapters", "graph", "litert", "costs"},
+    "export": {"version", "errors", "files", "data", "report", "adapters", "graph", "litert", "costs", "ranks", "plan"},
     "report": {"errors", "files"},
     "cli": {*ORDER, "factorization", "export"},
     "__main__": {"cli"},

@@ -149,7 +149,7 @@ def _names_of_keras() -> frozenset[str]:
     model.predict(np.zeros((1, 1)), verbose=0)
     model.evaluate(np.zeros((1, 1)), np.zeros((1, 1)), verbose=0)
     model.make_train_function()
-    return frozenset({*vars(model), "history", "make_train_function", "_lrpet_plan"})
+    return frozenset({*vars(model), "history", "make_train_function", "_lrpet_plan", "_lrpet_source_plan"})
 
 
 def _is_overridden(layer: keras.layers.Layer, method: str) -> bool:

@@ -13,6 +13,8 @@ from lrpet_tf.graph import as_graph, in_float32, rewrite
 from lrpet_tf.litert import convert
 
 BYTES_PER_WEIGHT = {None: 4, "float16": 2, "int8": 1}
+# What a file tells about itself, in bytes, with names of the usual length: where it comes from, and the plan chain by chain.
+_TOLD_BYTES, _TOLD_BYTES_PER_CHAIN = {None: 540, "float16": 540, "int8": 760}, 40
 # The ranks at which the structure of a chain in a file is weighed.
 _PROBES = (4, 12)
 
@@ -47,7 +49,7 @@ def file_bytes(model: keras.Model, quantize: str | None = None) -> int:
             fan_in = math.prod(variable.shape[:-1])  # outputs stay of order one, as quantizing needs
             values = rng.uniform(0.5, 1.5, variable.shape)
             variable.assign(values if fan_in == 1 else rng.choice([-1, 1], variable.shape) * values / math.sqrt(fan_in))
-    return len(convert(copy, quantize=quantize).content)
+    return len(convert(copy, quantize=quantize).content) + _TOLD_BYTES[quantize]
 
 
 def chain_structure(
@@ -81,4 +83,4 @@ def chain_structure(
         )
     )
     slope = max(0.0, (chains[1] - chains[0]) / (ranks[1] - ranks[0])) if ranks[1] > ranks[0] else 0.0
-    return ChainStructure(chains[0] - dense - slope * ranks[0], slope)
+    return ChainStructure(chains[0] - dense - slope * ranks[0] + _TOLD_BYTES_PER_CHAIN, slope)

@@ -17,6 +17,8 @@ class OutputParity:
         cosine: Cosine of the angle between the two, over all samples together.
         top1_agreement: Share of the positions where the largest of the last axis is the same; `None` where that axis has a
             single entry.
+        sqnr_db: Ratio of signal to noise in dB: ten times the decimal logarithm of the energy of the reference over that of the
+            difference; infinite where they are equal.
     """
 
     name: str
@@ -24,6 +26,7 @@ class OutputParity:
     scale: float
     cosine: float
     top1_agreement: float | None
+    sqnr_db: float = float("nan")
 
     @property
     def relative_difference(self) -> float:
@@ -60,4 +63,11 @@ def _compare(name: str, reference: np.ndarray, output: np.ndarray) -> OutputPari
         float(np.max(np.abs(expected))),
         1.0 if same else float(np.sum(expected * given) / norms) if norms else 0.0,
         top1,
+        _decibels(np.sum(expected**2), np.sum((expected - given) ** 2)),
     )
+
+
+def _decibels(signal: float, noise: float) -> float:
+    if noise == 0:
+        return float("inf")
+    return float(10 * np.log10(signal / noise)) if signal else float("-inf")

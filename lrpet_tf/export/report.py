@@ -1,8 +1,19 @@
 """What an export did, and the proof that the file is right."""
 
 import dataclasses
+import json
+import math
+import os
+import pathlib
 
+from lrpet_tf.errors import ExportError
+from lrpet_tf.export.audit import Audit
+from lrpet_tf.export.html import page
 from lrpet_tf.export.parity import OutputParity
+from lrpet_tf.export.showing import figure_row, milliseconds, parity_line, ratio_of, stage_row
+from lrpet_tf.export.stages import STAGE_COLUMNS, Stage, worst
+from lrpet_tf.files import write_atomically
+from lrpet_tf.litert import FileMetadata
 from lrpet_tf.report import kilobytes, megas, render
 
 
@@ -15,16 +26,14 @@ class FileFigures:
         macs: Multiply-accumulates for one sample; `None` where they cannot be counted.
         params: Weights of convolutions and Dense layers; `None` where they cannot be counted.
         latency_ms: Median latency of one sample in milliseconds; `None` where it was not measured.
+        arena_bytes: Memory for the values between the operators: see `lrpet_tf.litert.arena_bytes`; `None` where it is unknown.
     """
 
     size_bytes: int
     macs: int | None
     params: int | None
     latency_ms: float | None
-
-
-def _ratio(after, before) -> float | None:
-    return None if after is None or not before else after / before
+    arena_bytes: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +50,12 @@ class ExportReport:
         exported: Figures of the file.
         reference: The same for the reference model, converted in the same way; `None` without one.
         threads: Threads that the latency was measured with.
+        stages: Agreement and accuracy stage by stage: the reference model, the Keras model, the file in float32, the file.
+        audit: The operators of the file.
+        calibration_samples: Number of samples that the ranges of integers were taken from; 0 where none were needed.
+        excluded: Paths of the layers that were left in floating values as asked for.
+        metadata: What the file tells about itself; `None` where it tells nothing.
+        pairs: Some values of the first output, by the Keras model and by the file, for a plot.
     """
 
     path: str
@@ -52,6 +67,12 @@ class ExportReport:
     exported: FileFigures
     reference: FileFigures | None
     threads: int
+    stages: tuple[Stage, ...] = ()
+    audit: Audit | None = None
+    calibration_samples: int = 0
+    excluded: tuple[str, ...] = ()
+    metadata: FileMetadata | None = None
+    pairs: tuple[tuple[float, float], ...] = dataclasses.field(default=(), repr=False)
 
     @property
     def max_difference(self) -> float:
@@ -71,7 +92,22 @@ class ExportReport:
     @property
     def top1_agreement(self) -> float | None:
         """Smallest share of equal decisions, over the outputs that have several classes."""
-        return _smallest_agreement(self.parity)
+        return worst(self.parity)["top1_agreement"]
+
+    @property
+    def sqnr_db(self) -> float:
+        """Smallest ratio of signal to noise against the Keras model in dB, over all outputs."""
+        return min(output.sqnr_db for output in self.parity)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of the labels that the file gets right, or `None` without labels."""
+        return self.stages[-1].accuracy if self.stages else None
+
+    @property
+    def accuracy_drop(self) -> float | None:
+        """What was lost of the accuracy since the first stage, or `None` without labels."""
+        return None if self.accuracy is None else self.stages[0].accuracy - self.accuracy
 
     @property
     def size_bytes(self) -> int:
@@ -81,62 +117,101 @@ class ExportReport:
     @property
     def size_ratio(self) -> float | None:
         """Size of the file over that of the reference model's."""
-        return None if self.reference is None else _ratio(self.exported.size_bytes, self.reference.size_bytes)
+        return None if self.reference is None else ratio_of(self.exported.size_bytes, self.reference.size_bytes)
 
     @property
     def latency_ratio(self) -> float | None:
         """Median latency over that of the reference model, measured in turns; under 1 is faster."""
-        return None if self.reference is None else _ratio(self.exported.latency_ms, self.reference.latency_ms)
+        return None if self.reference is None else ratio_of(self.exported.latency_ms, self.reference.latency_ms)
+
+    @property
+    def arena_ratio(self) -> float | None:
+        """Memory for values over that of the reference model's file."""
+        return None if self.reference is None else ratio_of(self.exported.arena_bytes, self.reference.arena_bytes)
 
     def to_dict(self) -> dict:
-        """Returns the report as plain values, for JSON."""
-        ratios = {name: getattr(self, name) for name in ("size_ratio", "latency_ratio")}
-        return {**dataclasses.asdict(self), **ratios}
+        """Returns the report as plain values, for JSON; figures that are not finite, as of equal outputs, are `None`."""
+        names = ("size_ratio", "latency_ratio", "arena_ratio", "max_difference", "relative_difference", "cosine")
+        more = {name: getattr(self, name) for name in (*names, "sqnr_db", "top1_agreement", "accuracy", "accuracy_drop")}
+        values = dataclasses.asdict(self)
+        del values["pairs"]
+        return _plain({**values, **more})
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the report to a file, whole or not at all.
+
+        Args:
+            path: The suffix chooses the form: `.json`, `.html`, a page with plots that needs no other file, or `.txt`.
+
+        Raises:
+            ExportError: The suffix is another.
+            MissingExtraError: matplotlib is not installed, and the page has plots.
+            OSError: The file cannot be written; nothing is left behind then.
+        """
+        path = pathlib.Path(path)
+        if path.suffix.lower() not in _FORMS:
+            raise ExportError(f"A report is saved as one of {', '.join(_FORMS)}. Received: path='{path}'")
+        write_atomically(path, _FORMS[path.suffix.lower()](self).encode())
+
+    def to_html(self) -> str:
+        """Returns the report as one page with plots; see `save`."""
+        return page(self)
 
     def __str__(self) -> str:
         """Returns the report as text."""
-        before = self.reference
-        rows = [
-            _row("file size", kilobytes, self.exported.size_bytes, before and before.size_bytes),
-            _row("multiply-accumulates", megas, self.exported.macs, before and before.macs),
-            _row("weights", megas, self.exported.params, before and before.params),
-            _row(f"latency, {self.threads} thread", _milliseconds, self.exported.latency_ms, before and before.latency_ms),
-        ]
         title = f"{self.path} ({self.quantize or 'float32'})"
-        table = render(title, ("", "reference", "exported", "ratio"), rows)
-        return "\n".join([table, *self._parity_lines()])
+        table = render(title, ("", "reference", "exported", "ratio"), self.figure_rows())
+        parts = [table, *self.parity_lines()]
+        if len(self.stages) > 1:
+            parts += ["", render("Stage by stage, each against the one before", STAGE_COLUMNS, self.stage_rows())]
+        return "\n".join([*parts, *self._facts()])
 
-    def _parity_lines(self) -> list[str]:
-        what = f"{self.samples} {'random ' if self.random_samples else ''}samples"
-        lines = [_parity_line(f"against the Keras model on {what}", self.parity)]
+    def figure_rows(self) -> list[tuple[str, str, str, str]]:
+        """Returns size, costs and latency as text: what it is, the reference model's, the file's, and the ratio."""
+        before, after = self.reference, self.exported
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        return [
+            figure_row(title, show, getattr(after, name), before and getattr(before, name))
+            for title, show, name in (
+                ("file size", kilobytes, "size_bytes"),
+                ("multiply-accumulates", megas, "macs"),
+                ("weights", megas, "params"),
+                (f"latency, {threads}", milliseconds, "latency_ms"),
+                ("memory for values", kilobytes, "arena_bytes"),
+            )
+        ]
+
+    def stage_rows(self) -> list[tuple[str, ...]]:
+        """Returns the stages as text, in the columns of `STAGE_COLUMNS`."""
+        return [stage_row(stage) for stage in self.stages]
+
+    def parity_lines(self) -> list[str]:
+        """Returns the agreement of the file with the Keras model, and with the reference, as lines of text."""
+        what = f"{self.samples} {'random ' if self.random_samples else ''}sample{'s' * (self.samples > 1)}"
+        lines = [parity_line(f"against the Keras model on {what}", self.parity)]
         if self.reference_parity:
-            lines.append(_parity_line(f"against the reference on {what}", self.reference_parity))
+            lines.append(parity_line(f"against the reference on {what}", self.reference_parity))
+        return lines
+
+    def _facts(self) -> list[str]:
+        lines = [] if self.audit is None else self.audit.lines()
+        if self.calibration_samples:
+            lines.append(f"calibrated on {self.calibration_samples} samples")
+        if self.excluded:
+            lines.append(f"left in floating values: {', '.join(self.excluded)}")
         return lines
 
 
-def _smallest_agreement(parity: tuple[OutputParity, ...]) -> float | None:
-    return min((output.top1_agreement for output in parity if output.top1_agreement is not None), default=None)
+def _plain(value):
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
-def _row(name: str, show, after, before) -> tuple[str, str, str, str]:
-    ratio = _ratio(after, before)
-    return (
-        name,
-        "-" if before is None else show(before),
-        "-" if after is None else show(after),
-        "-" if ratio is None else f"{ratio:.2f}",
-    )
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:.3f} ms"
-
-
-def _parity_line(what: str, parity: tuple[OutputParity, ...]) -> str:
-    worst = max(parity, key=lambda output: output.relative_difference)
-    agreement = _smallest_agreement(parity)
-    top1 = "" if agreement is None else f", top-1 agreement {100 * agreement:.1f} %"
-    return (
-        f"{what}: largest difference {worst.max_difference:.2g} ({worst.relative_difference:.1g} of the output scale), "
-        f"cosine {min(output.cosine for output in parity):.7f}{top1}"
-    )
+_FORMS = {
+    ".json": lambda report: json.dumps(report.to_dict(), indent=1),
+    ".html": lambda report: report.to_html(),
+    ".txt": str,
+}

@@ -4,13 +4,16 @@ import contextlib
 import keyword
 import logging
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import keras
 import numpy as np
 
 from lrpet_tf.errors import ExportError, require
-from lrpet_tf.graph import input_layer
+from lrpet_tf.graph import Graph, input_layer
+from lrpet_tf.litert.naming import layer_graph, layer_scopes, layers_of, named, output_layers
 from lrpet_tf.quiet import without_native_logs
 
 # What the converter is asked for, by the name that a user gives.
@@ -18,11 +21,21 @@ QUANTIZATIONS = (None, "float16", "int8")
 
 
 class Converted(NamedTuple):
-    """The bytes of a `.tflite` file, and the names of its inputs and outputs in the flattened order of the model's."""
+    """A `.tflite` file.
+
+    Attributes:
+        content: Its bytes.
+        inputs: Names of its inputs, in the flattened order of the model's.
+        outputs: Names of its outputs, likewise.
+        scopes: Paths of the model's layers by the name scopes that their tensors have: see `layers_of`. Empty where unknown.
+        ends: Paths of the layers that the outputs come from, or empty.
+    """
 
     content: bytes
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    scopes: Mapping[str, str] = MappingProxyType({})
+    ends: tuple[str, ...] = ()
 
 
 def _clean(name: str, kind: str) -> str:
@@ -77,7 +90,12 @@ def convert(model: keras.Model, *, quantize: str | None = None, batch_size: int 
     module = tf.Module()
     module.serve = serve
     module.weights = [variable.value for variable in model.variables]  # tracked here, they become constants of the file
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()], module)
+    graph = layer_graph(model)
+    with named(graph):
+        function = serve.get_concrete_function()
+    if quantize == "int8":
+        _check_loops(function, model, graph)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if quantize == "float16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -87,7 +105,7 @@ def convert(model: keras.Model, *, quantize: str | None = None, batch_size: int 
         converter.representative_dataset = lambda: _random_inputs(specs)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
-    return Converted(_run(converter, model), inputs, outputs)
+    return Converted(_run(converter, model, function, graph), inputs, outputs, layer_scopes(graph), output_layers(model))
 
 
 def _random_inputs(specs):
@@ -126,15 +144,46 @@ def _quiet():
             logger.setLevel(level)
 
 
-def _run(converter, model: keras.Model) -> bytes:
+def _nodes(function) -> list:
+    """Returns the nodes of a TensorFlow function, those of the functions that it calls among them."""
+    definition = function.graph.as_graph_def()
+    return [*definition.node, *(node for each in definition.library.function for node in each.node_def)]
+
+
+def _check_loops(function, model: keras.Model, graph: Graph | None) -> None:
+    """Refuses loops, on which the calibration of TensorFlow's converter brings the process down."""
+    loops = [node.name for node in _nodes(function) if node.op in ("While", "StatelessWhile")]
+    if loops:
+        scopes = layer_scopes(graph)
+        where = ", ".join(f"'{path}'" for path in dict.fromkeys(path for name in loops for path in layers_of(name, scopes)))
+        raise ExportError(
+            f"The model '{model.name}' holds loops, which TensorFlow's converter cannot turn into integers; they come from "
+            f"{where or 'layers that are not known'}. Build recurrent layers with unroll=True to time them in int8; "
+            "export_tflite(…, quantize='int8') takes them as they are."
+        )
+
+
+def _run(converter, model: keras.Model, function, graph: Graph | None) -> bytes:
     try:
         with _quiet():
             return converter.convert()
     except Exception as error:  # the converter raises its own types, and bare ones
-        unsupported = re.findall(r"(?:TF Select|Custom) ops: (.*)", str(error))
-        if not unsupported:
+        listed = re.findall(r"(?:TF Select|Custom) ops: (.*)", str(error))
+        if not listed:
             raise ExportError(f"TensorFlow could not convert the model '{model.name}': {error}") from error
+        kinds = [kind.strip() for kinds in listed for kind in kinds.split(",")]
         raise ExportError(
-            f"The model '{model.name}' holds operators that LiteRT does not have: {', '.join(unsupported)}. Replace the layers "
-            "that make them, or move them out of the model."
+            f"The model '{model.name}' holds operators that LiteRT does not have: {_with_layers(kinds, function, graph)}. "
+            "Replace these layers, or move them out of the model."
         ) from error
+
+
+def _with_layers(kinds: list[str], function, graph: Graph | None) -> str:
+    """Returns kinds of operators, each with the layers that it comes from."""
+    scopes, nodes = layer_scopes(graph), _nodes(function)
+    parts = []
+    for kind in dict.fromkeys(kinds):
+        paths = dict.fromkeys(path for node in nodes if node.op == kind for path in layers_of(node.name, scopes))
+        layers = ", ".join(f"'{path}' ({type(graph.layers()[path]).__name__})" for path in paths)
+        parts.append(f"{kind} from {'layer' if len(paths) == 1 else 'layers'} {layers}" if paths else kind)
+    return "; ".join(parts)
