@@ -8,17 +8,19 @@ class _Observer:
 
     Args:
         quantizer: The quantizer.
-        seen: By id of a variable that holds a lower end: the variables of a range, whether it only widens, and the ends in each
-            batch.
+        seen: By id of a variable that holds a lower end: the variables of a range, whether it only widens, and the ends by
+            batch, over all calls.
+        count: Holds the number of the batch.
     """
 
-    def __init__(self, quantizer, seen: dict):
-        self._widens, self._seen = type(quantizer).__name__ == "AllValuesQuantizer", seen
+    def __init__(self, quantizer, seen: dict, count: list[int]):
+        self._widens, self._seen, self._count = type(quantizer).__name__ == "AllValuesQuantizer", seen, count
 
     def __call__(self, inputs, training, weights, **options):
-        values = inputs.numpy()
-        _, _, ends = self._seen.setdefault(id(weights["min_var"]), (weights, self._widens, []))
-        ends.append((values.min(), values.max()))
+        values, (batch,) = inputs.numpy(), self._count
+        _, _, ends = self._seen.setdefault(id(weights["min_var"]), (weights, self._widens, {}))
+        low, high = ends.get(batch, (0.0, 0.0))  # zero belongs to every range
+        ends[batch] = min(low, values.min()), max(high, values.max())
         return inputs
 
 
@@ -53,18 +55,19 @@ def calibrate(model, batches) -> None:
         model: What tfmot made of a model, the ranges of its weights set.
         batches: Batches of inputs, at least one.
     """
-    seen, places = {}, [place for layer in model.layers for place in _holders(layer)]
+    seen, count, places = {}, [0], [place for layer in model.layers for place in _holders(layer)]
     quantizers = [holder[key] for holder, key in places]
     try:
         for (holder, key), quantizer in zip(places, quantizers, strict=True):
-            holder[key] = _Observer(quantizer, seen)
+            holder[key] = _Observer(quantizer, seen, count)
         for batch in batches:
             model(batch, training=False)
+            count[0] += 1
     finally:
         for (holder, key), quantizer in zip(places, quantizers, strict=True):
             holder[key] = quantizer
     for variables, widens, ends in seen.values():
-        lows, highs = np.array(ends).T
+        lows, highs = np.array(list(ends.values())).T
         low, high = (lows.min(), highs.max()) if widens else (lows.mean(), highs.mean())
-        variables["min_var"].assign(min(low, 0.0))
-        variables["max_var"].assign(max(high, 0.0))
+        variables["min_var"].assign(low)
+        variables["max_var"].assign(high)

@@ -24,7 +24,7 @@ class KernelFigures:
     """What is known of a kernel in a file.
 
     Attributes:
-        name: Name of the tensor.
+        name: Name of the layer.
         shape: Its shape, the output channels first, or last for depthwise convolutions.
         sparsity: Share of zeros.
         values: Most values that differ, in one channel of those that have a scale of their own, or in the whole kernel.
@@ -174,8 +174,14 @@ def kernel_figures(content: bytes) -> tuple[KernelFigures, ...]:
         channels = np.moveaxis(values, axis, 0).reshape(scales, -1) if scales > 1 else values.reshape(1, -1)
         zeros = np.mean(values == (parameters["zero_points"][0] if scales else 0))
         most = max(len(np.unique(channel)) for channel in channels)
-        found.append(KernelFigures(detail["name"], tuple(values.shape), float(zeros), most, scales))
+        found.append(KernelFigures(_layer_name(detail["name"]), tuple(values.shape), float(zeros), most, scales))
     return tuple(found)
+
+
+def _layer_name(tensor: str) -> str:
+    """Returns the name of the layer that a tensor of a file comes from, where it tells one."""
+    found = re.search(r"(?:^|[/;])quant_([^/;]+)", tensor)
+    return found[1] if found else tensor
 
 
 def export_quantized(

@@ -4,6 +4,7 @@ Its pattern for a convolution or Dense layer and the ReLU behind it, without a b
 operations that only move values need no range of their own; and sparse or clustered kernels are to stay so, layer by layer.
 """
 
+import copy
 import functools
 from collections.abc import Mapping
 
@@ -75,7 +76,8 @@ class Registry:
         if isinstance(layer, operation_class()):
             return passive_config()()
         what = self._preserved.get(layer.name)
-        return (self._default if what is None else preserving_registry(what)).get_quantize_config(layer)
+        registry = self._default if what is None else preserving_registry(what)
+        return copy.copy(registry.get_quantize_config(layer))  # tfmot gives all convolutions the same one
 
 
 class _Layout:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import keras
 
+from lrpet_tf.graph import read_graph
 from lrpet_tf.interop.carrying import Carrier, one_for_one
 from lrpet_tf.interop.naming import unique
 from lrpet_tf.interop.packages import tf_keras, tfmot
@@ -80,10 +81,11 @@ class _Border:
 
     Args:
         floating: Paths of the layers that stay in float.
+        joining: Paths of layers that take all their inputs in the range of their output.
     """
 
-    def __init__(self, floating: set[str]):
-        self._floating, self._tensors, self._names = floating, {}, set()
+    def __init__(self, floating: set[str], joining: set[str]):
+        self._floating, self._joining, self._tensors, self._names = floating, joining, {}, set()
 
     def leave(self, tensor, path: str) -> None:
         """Notes what comes from a layer in float."""
@@ -92,7 +94,7 @@ class _Border:
 
     def enter(self, tensor, path: str):
         """Returns what a layer is called on instead of a tensor."""
-        found = self._tensors.get(id(tensor))
+        found = None if path in self._joining else self._tensors.get(id(tensor))
         if found is None or path in self._floating or "float" not in tensor.dtype.name:
             return tensor
         if found[2] is None:
@@ -140,7 +142,8 @@ def quantizable(model: keras.Model, floating: set[str]) -> tuple:
         UnsupportedLayersError: There are layers that cannot be carried over.
     """
     tf_keras()
-    border = _Border(floating)
+    joining = {path for path, layer in read_graph(model).layers().items() if type(layer).__name__ == "Concatenate"}
+    border = _Border(floating, joining)
 
     def build(layer, path, name):
         return (one_for_one if path in floating else split)(layer, path, name)
