@@ -83,7 +83,16 @@ def test_only_keras_and_numpy_at_import_time():
 
 
 def test_importing_loads_no_optional_package():
-    optional = ["ai_edge_litert", "matplotlib", "sklearn", "tensorflow_datasets", "optuna", "scipy.linalg", "tf_keras", "tensorflow_model_optimization"]
+    optional = [
+        "ai_edge_litert",
+        "matplotlib",
+        "sklearn",
+        "tensorflow_datasets",
+        "optuna",
+        "scipy.linalg",
+        "tf_keras",
+        "tensorflow_model_optimization",
+    ]
     code = f"import sys, keras; before = set(sys.modules); import lrpet_tf; print({{*{optional}}} & {{*sys.modules}} - before)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"

@@ -5,8 +5,8 @@
 
 The model of a run of `train.py` is factorized at the ranks that it was trained for. One int8 file is made of it as it is, with
 ranges from training images; another one after a few epochs of quantization-aware training with a small, falling learning rate.
-The accuracies of both are those of the files, run by LiteRT on the test images. An interrupted run goes on where it stopped when
-the same command is given again.
+The accuracies of both are those of the files, run by LiteRT on the test images. An interrupted run goes on where it stopped
+when the same command is given again.
 """
 
 import json
@@ -116,9 +116,7 @@ def run(settings: dict, data_dir: str | None) -> dict:
     test = data.normalise(test)
     path = pathlib.Path(settings["model"])
     plan = path.with_name("plan.json")
-    small = lrpet.factorize(
-        keras.models.load_model(path, compile=False), lrpet.Plan.load(plan) if plan.exists() else None
-    )
+    small = lrpet.factorize(keras.models.load_model(path, compile=False), lrpet.Plan.load(plan) if plan.exists() else None)
     folder = _folder(settings)
     calibration = data.normalise(images[: settings["calibration_images"]])
 

@@ -3,16 +3,15 @@
 from collections.abc import Callable
 
 import keras
-import numpy as np
 
 from lrpet_tf.errors import LowRankError, UnsupportedLayersError
 from lrpet_tf.graph import as_graph, input_layer, is_graph
 from lrpet_tf.graph.replay import replay
-from lrpet_tf.interop.feeding import packed
+from lrpet_tf.interop.agreement import check_agreement
 from lrpet_tf.interop.naming import flat_names, unique
 from lrpet_tf.interop.operation import operation_layer
 from lrpet_tf.interop.packages import tf_keras
-from lrpet_tf.interop.translation import Untranslatable, translate
+from lrpet_tf.interop.translation import UntranslatableError, translate
 
 # Operations that have a layer of their own: how it is made, if it is called on these arguments.
 _AS_LAYERS = {
@@ -20,8 +19,6 @@ _AS_LAYERS = {
     "Concatenate": lambda args, kwargs: ("Concatenate", {"axis": kwargs.get("axis")}, list(args[0])),
     "Relu": lambda args, kwargs: ("ReLU", {}, args[0]),
 }
-# Largest difference between a model and its copy, as a share of the largest output, by what it computes in.
-_TOLERANCES = {"float16": 3e-2, "bfloat16": 2e-1}
 
 
 def _are_alike(tensors) -> bool:
@@ -94,7 +91,7 @@ class Carrier:
                     path, name = self._names[id(layer)]
                     try:
                         self._build(layer, path, name)
-                    except Untranslatable as error:
+                    except UntranslatableError as error:
                         failures[path] = type(layer).__name__, str(error)
 
         visit(self._model)
@@ -161,7 +158,7 @@ class Carrier:
         if made is None:
             try:
                 layer, inputs = operation_layer(operation, args, kwargs, name)
-            except Untranslatable as error:
+            except UntranslatableError as error:
                 failure = {path: (type(operation).__name__, str(error))}
                 raise UnsupportedLayersError(
                     self._model.name, "carried over to tf_keras", failure, "Put it in a layer."
@@ -220,32 +217,3 @@ def to_tf_keras(model: keras.Model):
     copy = Carrier(model).run()
     check_agreement(model, copy)
     return copy
-
-
-def check_agreement(model: keras.Model, copy) -> None:
-    """Runs a model and its copy on random inputs.
-
-    Raises:
-        LowRankError: The outputs differ.
-    """
-    rng = np.random.default_rng(0)
-    arrays = [_random(tensor, rng) for tensor in model.inputs]
-    one, other = (
-        [keras.ops.convert_to_numpy(each).astype("float64") for each in keras.tree.flatten(outputs)]
-        for outputs in (model(packed(model, arrays), training=False), copy(packed(model, arrays), training=False))
-    )
-    tolerance = max(_TOLERANCES.get(getattr(each, "compute_dtype", None), 1e-4) for each in model._flatten_layers())
-    for name, expected, given in zip(copy.output_names, one, other, strict=True):
-        difference = np.max(np.abs(expected - given), initial=0, where=~(np.isnan(expected) & np.isnan(given)))
-        if not difference <= tolerance * max(1.0, np.max(np.abs(expected), initial=0, where=~np.isnan(expected))):
-            raise LowRankError(
-                f"The copy of model '{model.name}' in tf_keras gives another output '{name}': it differs by {difference:.3g}. "
-                "A layer means something else there. Please report this with the model."
-            )
-
-
-def _random(tensor: keras.KerasTensor, rng: np.random.Generator) -> np.ndarray:
-    shape = [size or 32 for size in tensor.shape[1:]]
-    if "float" in tensor.dtype:
-        return rng.standard_normal((2, *shape)).astype(tensor.dtype)
-    return rng.integers(0, 2, (2, *shape)).astype(tensor.dtype)

@@ -96,8 +96,7 @@ def convert_quantized(model, *, integer_io: bool = False) -> Converted:
     names = [re.sub(r"\W", "_", layer.name) for layer in model._input_layers]
     outputs = [re.sub(r"\W", "_", name.removeprefix("quant_")) for name in model.output_names]
     specs = [
-        tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype, name=name)
-        for tensor, name in zip(model.inputs, names, strict=True)
+        tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype, name=name) for tensor, name in zip(model.inputs, names, strict=True)
     ]
 
     @tf.function(input_signature=specs)
@@ -134,8 +133,7 @@ def run_quantized(converted: Converted, samples: Sequence[np.ndarray]) -> list[n
     results = []
     for index in range(len(samples[0])):
         sample = {
-            name: _scaled(array[index : index + 1], given[name])
-            for name, array in zip(converted.inputs, samples, strict=True)
+            name: _scaled(array[index : index + 1], given[name]) for name, array in zip(converted.inputs, samples, strict=True)
         }
         outputs = runner(**sample)
         results.append([_unscaled(outputs[name], taken[name]) for name in converted.outputs])
@@ -223,8 +221,6 @@ def export_quantized(
                 "No file was written. Give quantize_aware representative_data=, or train longer: the ranges may not have "
                 "settled. Or pass a larger tolerance=."
             )
-    report = QuantizedFile(
-        str(path), len(converted.content), len(arrays[0]), parity, kernel_figures(converted.content)
-    )
+    report = QuantizedFile(str(path), len(converted.content), len(arrays[0]), parity, kernel_figures(converted.content))
     write_atomically(path, converted.content)
     return report

@@ -10,6 +10,7 @@ from lrpet_tf.graph import read_graph
 from lrpet_tf.interop.carrying import to_tf_keras
 from lrpet_tf.interop.naming import flat_names
 from lrpet_tf.interop.packages import tf_keras, tfmot
+from lrpet_tf.interop.preserving import is_sparse
 from lrpet_tf.ranks.patterns import as_patterns, check_patterns, matches
 
 # The earlier factors of a layer `name` are called `name_factor0`, …; the last one has the layer's own name.
@@ -54,9 +55,7 @@ def _wrapped(model: keras.Model, layers, wrap: Callable):
     chosen = _chosen(model, layers)
     flat = to_tf_keras(model)
     try:
-        return tf_keras().models.clone_model(
-            flat, clone_function=lambda layer: wrap(layer) if layer.name in chosen else layer
-        )
+        return tf_keras().models.clone_model(flat, clone_function=lambda layer: wrap(layer) if layer.name in chosen else layer)
     except ValueError as error:
         raise LowRankError(
             f"tensorflow-model-optimization cannot change a layer of model '{model.name}': {error} Choose others with layers=."
@@ -119,8 +118,8 @@ def pruning_step():
 def cluster_factors(model: keras.Model, clusters: int = 16, *, layers: str | Sequence[str] | None = None):
     """Returns a model of tf_keras in which the weights of each factor have but a few values, which training moves.
 
-    Bring the weights back with `from_tf_keras`, and let `quantize_aware(…, preserve="clusters")` keep equal ones equal: the
-    file then packs well.
+    Zeros stay zeros in kernels that were pruned before. Bring the weights back with `from_tf_keras`, and let
+    `quantize_aware(…, preserve="clusters")` keep equal ones equal: the file then packs well.
 
     Args:
         model: A factorized Keras 3 model.
@@ -140,12 +139,17 @@ def cluster_factors(model: keras.Model, clusters: int = 16, *, layers: str | Seq
     if clusters < 2:
         raise ValueError(f"`clusters` must be at least 2. Received: clusters={clusters!r}")
     clustering = tfmot().clustering.keras
-    initial = clustering.CentroidInitialization.KMEANS_PLUS_PLUS
-    return _wrapped(
-        model,
-        layers,
-        lambda layer: clustering.cluster_weights(layer, number_of_clusters=clusters, cluster_centroids_init=initial),
-    )
+    options = {
+        "number_of_clusters": clusters,
+        "cluster_centroids_init": clustering.CentroidInitialization.KMEANS_PLUS_PLUS,
+    }
+
+    def wrap(layer):
+        if any(is_sparse(kernel) for kernel in layer.get_weights() if kernel.ndim > 1):
+            return clustering.experimental.cluster.cluster_weights(layer, preserve_sparsity=True, **options)
+        return clustering.cluster_weights(layer, **options)
+
+    return _wrapped(model, layers, wrap)
 
 
 def strip(trained):

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from lrpet_tf.interop.packages import tf_keras
-from lrpet_tf.interop.translation import Untranslatable
+from lrpet_tf.interop.translation import UntranslatableError
 
 # Operations that move values and change none: what comes out has the range of what goes in.
 _MOVING = {
@@ -21,7 +21,7 @@ def _encoded(value, tensors: list):
         tensors.append(value)
         return {"tensor": len(tensors) - 1}
     if isinstance(value, keras.Variable):
-        raise Untranslatable(f"it computes with the variable '{value.path}', which belongs to no layer")
+        raise UntranslatableError(f"it computes with the variable '{value.path}', which belongs to no layer")
     if isinstance(value, (list, tuple)):
         return {type(value).__name__: [_encoded(each, tensors) for each in value]}
     if isinstance(value, dict):
@@ -114,13 +114,13 @@ def operation_layer(operation: keras.Operation, args: tuple, kwargs: dict, name:
         The layer, and a tensor or a list of them.
 
     Raises:
-        Untranslatable: An argument is of no kind that can be written down.
+        UntranslatableError: An argument is of no kind that can be written down.
     """
     tensors = []
     try:
         arguments = json.dumps(_encoded((args, kwargs), tensors))
         serialized = json.dumps(keras.saving.serialize_keras_object(operation))
     except TypeError as error:
-        raise Untranslatable(f"its arguments cannot be written down ({error})") from error
+        raise UntranslatableError(f"its arguments cannot be written down ({error})") from error
     layer = operation_class()(serialized, arguments, name=name)
     return layer, tensors[0] if len(tensors) == 1 else tensors

@@ -13,6 +13,11 @@ _KINDS = {"Conv2D", "Dense"}
 _FOUND = {(True, False): "sparsity", (False, True): "clusters", (True, True): "both"}
 
 
+def is_sparse(kernel: np.ndarray) -> bool:
+    """Returns whether a kernel counts as sparse: at least a tenth of it is zero."""
+    return float(np.mean(kernel == 0)) >= _SPARSE
+
+
 def preserved_layers(flat, quantized: Collection[str], what: str) -> dict[str, str]:
     """Finds the kernels that are sparse or clustered.
 
@@ -31,11 +36,11 @@ def preserved_layers(flat, quantized: Collection[str], what: str) -> dict[str, s
     for layer in flat.layers:
         if layer.name in quantized and type(layer).__name__ in _KINDS and layer.trainable:
             kernel = layer.get_weights()[0]
-            sparse = what != "clusters" and np.mean(kernel == 0) >= _SPARSE
+            sparse = what != "clusters" and is_sparse(kernel)
             values = np.unique(kernel).size
             clustered = what != "sparsity" and 1 < values <= min(_VALUES, kernel.size // 2)
             if sparse or clustered:
-                found[layer.name] = _FOUND[bool(sparse), bool(clustered)]
+                found[layer.name] = _FOUND[sparse, clustered]
     if not found:
         raise LowRankError(
             f"There is nothing to preserve: no kernel that is quantized has a tenth of zeros, or at most {_VALUES} values that "

@@ -9,8 +9,8 @@ import keras
 from lrpet_tf.data import input_batches
 from lrpet_tf.errors import LowRankError, UnsupportedLayersError
 from lrpet_tf.graph import as_graph, in_float32, read_graph
+from lrpet_tf.interop.agreement import check_agreement
 from lrpet_tf.interop.calibrating import calibrate, set_weight_ranges
-from lrpet_tf.interop.carrying import check_agreement
 from lrpet_tf.interop.feeding import feeds, fitted, packed
 from lrpet_tf.interop.packages import tf_keras, tfmot
 from lrpet_tf.interop.preserving import preserved_layers
@@ -37,15 +37,15 @@ def quantize_aware(
 
     Args:
         model: A built Functional or Sequential model of stock layers, as a rule from `factorize`; computed in float32.
-        representative_data: Inputs as `fit` takes them, targets or not, some hundred samples. The ranges of activations begin as
-            they are on these. Without them they begin at [-6, 6], and the input's empty: the model answers at random until
-            it was trained for some thousand steps.
+        representative_data: Inputs as `fit` takes them, targets or not, some hundred samples. The ranges of activations begin
+            as they are on these. Without them they begin at [-6, 6], and the input's empty: the model answers at random
+            until it was trained for some thousand steps.
         calibration_batches: How many batches of these to use at most; arrays are cut into batches of 128.
         exclude: Patterns of the paths of layers that stay in float, weights and outputs. In the file they stand between a
             DEQUANTIZE and a QUANTIZE.
         preserve: `"sparsity"`: weights that are zero stay zero in all layers where at least a tenth is; `"clusters"`: equal
-            weights stay equal, where a kernel has at most 256 values; `"both"`; or `None`. For models from `prune_factors` and
-            `cluster_factors`, once `from_tf_keras` has brought them back.
+            weights stay equal, in each output channel of convolutions, where a kernel has at most 256 values; `"both"`; or
+            `None`. For models from `prune_factors` and `cluster_factors`, once `from_tf_keras` has brought them back.
 
     Returns:
         A `tf_keras.Model`, not compiled, with inputs and outputs in the structure of the model's; the names of its layers

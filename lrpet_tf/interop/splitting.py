@@ -60,7 +60,7 @@ def split(layer: keras.layers.Layer, path: str, name: str) -> list:
         name: Name of the last layer that has weights.
 
     Raises:
-        Untranslatable: tf_keras has no such layer, or not with these options.
+        UntranslatableError: tf_keras has no such layer, or not with these options.
     """
     kind = type(layer)
     config = layer.get_config() if kind.__module__.startswith("keras.") else {}

@@ -11,12 +11,12 @@ _RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
 # Functions that have the same name there and another value.
 _OTHER_FUNCTIONS = {"hard_sigmoid"}
 # Options that are taken without standing in a signature, by class.
-_HIDDEN = dict.fromkeys(("GRU", "LSTM", "RNN", "SimpleRNN"), {"zero_output_for_mask"})
+_HIDDEN = {kind: {"zero_output_for_mask"} for kind in ("GRU", "LSTM", "RNN", "SimpleRNN")}
 # What every layer of tf_keras takes.
 _COMMON = {"name", "trainable", "dtype", "activity_regularizer"}
 
 
-class Untranslatable(Exception):
+class UntranslatableError(Exception):
     """A layer that tf_keras does not have, or not with these options; the message says which."""
 
 
@@ -57,7 +57,7 @@ def _activation(value, function, name: str):
     if known is not None and value not in _OTHER_FUNCTIONS:
         return value
     if function is None and not isinstance(value, str):
-        raise Untranslatable("the layer inside has an activation of its own")
+        raise UntranslatableError("the layer inside has an activation of its own")
     function = keras.activations.get(value) if function is None else function
     return _registered(function, value if isinstance(value, str) else f"{name}_activation")
 
@@ -78,7 +78,7 @@ def _object(value, module) -> object:
         return None
     kind = getattr(module, value["class_name"], None) if isinstance(value, dict) else None
     if kind is None or value.get("module") not in ("keras.regularizers", "keras.constraints"):
-        raise Untranslatable(f"tf_keras has no {value['class_name'] if isinstance(value, dict) else value}")
+        raise UntranslatableError(f"tf_keras has no {value['class_name'] if isinstance(value, dict) else value}")
     return kind(**{key: each for key, each in value["config"].items() if key != "dtype"})
 
 
@@ -86,7 +86,7 @@ def dtype_name(value) -> str:
     """Returns the name of a dtype policy from its configuration."""
     name = value["config"].get("name") if isinstance(value, dict) else value
     if name not in ("float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"):
-        raise Untranslatable(f"tf_keras has no dtype policy {name}")
+        raise UntranslatableError(f"tf_keras has no dtype policy {name}")
     return name
 
 
@@ -114,11 +114,11 @@ def from_config(kind: str, config: dict, layer, **others):
         **others: Options to set instead.
 
     Raises:
-        Untranslatable: tf_keras has no such layer, or not with these options.
+        UntranslatableError: tf_keras has no such layer, or not with these options.
     """
     source, target = getattr(keras.layers, kind, None), getattr(tf_keras().layers, kind, None)
     if source is None or target is None:
-        raise Untranslatable(f"tf_keras has no {kind}")
+        raise UntranslatableError(f"tf_keras has no {kind}")
     accepted, defaults, renamed = _accepted(target) | _HIDDEN.get(kind, set()), _defaults(source), _RENAMED.get(kind, {})
     name, options = config["name"], {}
     for key, value in {**config, **others}.items():
@@ -128,7 +128,7 @@ def from_config(kind: str, config: dict, layer, **others):
         if new in accepted:
             options[new] = _option(key, value, layer, name)
         elif value is not None and value != defaults.get(key, value):
-            raise Untranslatable(f"the {kind} of tf_keras has no option {key}={value!r}")
+            raise UntranslatableError(f"the {kind} of tf_keras has no option {key}={value!r}")
     return target(**options)
 
 
@@ -143,9 +143,9 @@ def translate(layer: keras.layers.Layer, **others):
         **others: Options to set instead of the layer's, such as its name.
 
     Raises:
-        Untranslatable: tf_keras has no such layer, or not with these options.
+        UntranslatableError: tf_keras has no such layer, or not with these options.
     """
     kind = type(layer).__name__
     if getattr(keras.layers, kind, None) is not type(layer):
-        raise Untranslatable(f"{kind} is a class of its own, not one of keras.layers")
+        raise UntranslatableError(f"{kind} is a class of its own, not one of keras.layers")
     return from_config(kind, layer.get_config(), layer, **others)
