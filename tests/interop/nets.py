@@ -73,7 +73,8 @@ def sequences():
 def odd_operations():
     inputs = keras.Input((6, 6, 3), name="in-put")
     x = keras.ops.pad(inputs, ((0, 0), (0, 0), (1, 0), (1, 2)), constant_values=2.0)
-    x = keras.ops.concatenate([x, 2.0 * x[:, ::2, ..., :1].mean(axis=1, keepdims=True) + 0 * x], axis=-1)
+    mean = keras.ops.mean(x[:, ::2, ..., :1], axis=1, keepdims=True)
+    x = keras.ops.concatenate([x, 2.0 * mean + 0 * x], axis=-1)
     x = layers.LeakyReLU(negative_slope=0.3)(keras.ops.transpose(x, (0, 2, 1, 3)))
     return keras.Model(inputs, [x[..., 0], keras.ops.relu(x - 1)], name="odd"), images(6, 6, 3)
 
