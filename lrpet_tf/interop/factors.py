@@ -146,7 +146,9 @@ def cluster_factors(model: keras.Model, clusters: int = 16, *, layers: str | Seq
 
     def wrap(layer):
         if any(is_sparse(kernel) for kernel in layer.get_weights() if kernel.ndim > 1):
-            return clustering.experimental.cluster.cluster_weights(layer, preserve_sparsity=True, **options)
+            from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster
+
+            return cluster.cluster_weights(layer, preserve_sparsity=True, **options)
         return clustering.cluster_weights(layer, **options)
 
     return _wrapped(model, layers, wrap)

@@ -21,7 +21,7 @@ def unique(name: str, taken: Iterable[str]) -> str:
 
 
 def flat_names(model: keras.Model) -> dict[str, tuple[keras.Operation, str]]:
-    """Returns each layer and operation of a graph, by path, with its name in a flat model.
+    """Returns each layer and operation of a graph, by path, with its name in a flat model; not the layers inside of layers.
 
     Args:
         model: A model with a graph.
@@ -29,7 +29,8 @@ def flat_names(model: keras.Model) -> dict[str, tuple[keras.Operation, str]]:
     Returns:
         By path: the layer, and its own name where no other layer has it, else its path with `_` for `/`.
     """
-    layers = read_graph(model).layers()
+    # What stands inside of a layer is carried with it.
+    layers = {call.path: call.layer for call in read_graph(model).calls if not call.within}
     counts = Counter(path.rpartition("/")[2] for path in layers)
     names, taken = {}, set()
     for path, layer in layers.items():

@@ -8,10 +8,11 @@ import keras
 
 from lrpet_tf.data import input_batches
 from lrpet_tf.errors import LowRankError, UnsupportedLayersError
-from lrpet_tf.graph import as_graph, in_float32, read_graph
+from lrpet_tf.graph import as_graph, in_float32
 from lrpet_tf.interop.agreement import check_agreement
 from lrpet_tf.interop.calibrating import calibrate, set_weight_ranges
 from lrpet_tf.interop.feeding import feeds, fitted, packed
+from lrpet_tf.interop.naming import flat_names
 from lrpet_tf.interop.packages import tf_keras, tfmot
 from lrpet_tf.interop.preserving import preserved_layers
 from lrpet_tf.interop.scheme import Registry, Scheme
@@ -65,7 +66,7 @@ def quantize_aware(
     tfmot()
     model = in_float32(as_graph(model))
     patterns = as_patterns(exclude)
-    paths = read_graph(model).layers()
+    paths = flat_names(model)
     check_patterns("exclude", patterns, dict.fromkeys(paths), usable=False)
     floating = {path for path in paths if any(matches(pattern, path) for pattern in patterns)}
 
@@ -91,12 +92,12 @@ def _check_support(model: keras.Model, flat, quantized: set[str], paths: dict[st
     """
     if not quantized:
         raise LowRankError(f"`exclude` leaves no layer of model '{model.name}' to quantize. Exclude fewer of them.")
-    registry, sources, failures = Registry({}), read_graph(model).layers(), {}
+    registry, sources, failures = Registry({}), flat_names(model), {}
     for layer in flat.layers:
-        why = why_unsupported(layer, registry, quantized) if layer.name in quantized else None
+        why = why_unsupported(layer, registry, quantized, paths) if layer.name in quantized else None
         if why is not None:
             path = paths[layer.name]
-            failures.setdefault(path, (type(sources[path]).__name__, why))
+            failures.setdefault(path, (type(sources[path][0]).__name__, why))
     if failures:
         patterns = ", ".join(repr(re.escape(path)) for path in failures)
         raise UnsupportedLayersError(

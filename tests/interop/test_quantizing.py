@@ -22,7 +22,7 @@ def test_it_starts_where_the_float_model_stands(make):
     model, data = make()
     aware = interop.quantize_aware(model, representative_data=data)
     assert all(layer.name.startswith(("quant_", "quantize_layer")) for layer in aware.layers if layer.weights)
-    assert 1e-5 < nets.distance(model, aware, data) < 0.05
+    assert 1e-5 < nets.distance(model, aware, data) < 0.1
     for before, after in zip(model.get_weights(), interop.from_tf_keras(aware, model).get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
 
@@ -40,7 +40,7 @@ def test_the_ranges_are_those_of_the_data():
     model = keras.Model(inputs, layers.ReLU(name="relu")(x))
     set_batch_norm_statistics(model)
     batches = [scale * nets.images(6, 6, 2, count=8, seed=seed) + 1 for seed, scale in enumerate((1.0, 2.0, 0.5))]
-    aware = interop.quantize_aware(model, representative_data=batches)
+    aware = interop.quantize_aware(model, representative_data=iter(batches))
     first = [keras.Model(inputs, model.get_layer("first").output).predict(batch, verbose=0) for batch in batches]
     expected = np.mean([each.min() for each in first]), np.mean([each.max() for each in first])
     assert _range(aware, "quant_first", "post_activation") == pytest.approx(expected, rel=0.02)  # its weights are rounded
@@ -53,7 +53,7 @@ def test_the_ranges_are_those_of_the_data():
     kernel = model.get_layer("pair").get_weights()[0]
     (highest,) = [each.numpy() for each in aware.get_layer("quant_pair").weights if "kernel_max" in each.name]
     np.testing.assert_allclose(highest, np.abs(kernel).max(axis=(0, 1, 2)), rtol=1e-6)
-    few = interop.quantize_aware(model, representative_data=batches, calibration_batches=1)
+    few = interop.quantize_aware(model, representative_data=iter(batches), calibration_batches=1)
     assert _range(few, "quant_first", "post_activation") == pytest.approx((first[0].min(), first[0].max()), rel=0.02)
 
 
@@ -132,7 +132,7 @@ def test_batch_norms_that_cannot_be_folded():
     assert set(caught.value.paths) == {"beside", "after_relu"}
     assert "goes elsewhere too" in str(caught.value)
     assert "activation relu" in str(caught.value)
-    with pytest.raises(errors.UnsupportedLayersError, match="'nested/bn'.*'nested/conv' before it stays in float"):
+    with pytest.raises(errors.UnsupportedLayersError, match="(?s)'nested/bn'.*'nested/conv' before it stays in float"):
         nested = keras.Sequential(
             [keras.Input((8, 8, 3)), layers.Conv2D(4, 3, name="conv"), layers.BatchNormalization(name="bn")], name="nested"
         )
