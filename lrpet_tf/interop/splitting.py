@@ -82,10 +82,14 @@ class _Border:
     Args:
         floating: Paths of the layers that stay in float.
         joining: Paths of layers that take all their inputs in the range of their output.
+
+    Attributes:
+        paths: By name of a layer that rounds, the path of the layer whose output it rounds.
     """
 
     def __init__(self, floating: set[str], joining: set[str]):
-        self._floating, self._joining, self._tensors, self._names = floating, joining, {}, set()
+        self._floating, self._joining, self._tensors = floating, joining, {}
+        self.paths: dict[str, str] = {}
 
     def leave(self, tensor, path: str) -> None:
         """Notes what comes from a layer in float."""
@@ -106,8 +110,8 @@ class _Border:
 
         quantizers = tfmot().quantization.keras.quantizers
         moving = quantizers.MovingAverageQuantizer(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
-        name = unique(f"{path}_rounded", self._names)
-        self._names.add(name)
+        name = unique(f"{path}_rounded", self.paths)
+        self.paths[name] = path
         return QuantizeLayer(moving, name=name)(tensor)
 
 
@@ -150,4 +154,5 @@ def quantizable(model: keras.Model, floating: set[str]) -> tuple:
 
     carrier = Carrier(model, build, border.enter, border.leave, lambda layer: bool(layer.weights))
     flat = carrier.run()
-    return flat, {name for name, path in carrier.paths.items() if path in floating}, carrier.paths
+    paths = carrier.paths | border.paths
+    return flat, {name for name, path in paths.items() if path in floating}, paths

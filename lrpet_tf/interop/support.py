@@ -22,10 +22,10 @@ def _why_batch_norm(layer, quantized: Collection[str], paths: Mapping[str, str])
         return f"{rule}; this one is called {len(layer.inbound_nodes)} times"
     source = layer.inbound_nodes[0].inbound_layers
     path = paths.get(source.name, source.name)
+    if source.name in paths and source.name not in quantized:  # or rounds the output of one that does
+        return f"{rule}; '{path}' before it stays in float"
     if type(source).__name__ not in _FOLDING:
         return f"{rule}; this one follows '{path}' ({type(source).__name__})"
-    if source.name not in quantized:
-        return f"{rule}; '{path}' before it stays in float"
     if _name(source.activation) != "linear":
         return f"{rule}; '{path}' before it has the activation {_name(source.activation)}"
     if len(source.inbound_nodes) != 1 or len(source.outbound_nodes) != 1:
