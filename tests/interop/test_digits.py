@@ -24,7 +24,7 @@ def test_the_int8_file_is_as_good_as_the_float_model(tmp_path):
     report = interop.export_quantized(aware, tmp_path / "digits.tflite", samples=test)
     (after,) = run_quantized(convert_quantized(aware), [test])
     accuracies = [float(np.mean(each.argmax(-1) == test_labels)) for each in (before, after)]
-    assert accuracies[0] > 0.9
+    assert accuracies[0] > 0.85
     assert start > accuracies[0] - 0.03
     assert accuracies[1] >= accuracies[0] - 0.005
     assert report.parity[0].top1_agreement >= 0.98
