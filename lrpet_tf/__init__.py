@@ -1,6 +1,6 @@
 """Low-rank training and edge export for Keras."""
 
-from lrpet_tf import adapters, layers, linalg, ranks
+from lrpet_tf import adapters, interop, layers, linalg, ranks
 from lrpet_tf.analysis import plot_budget, plot_spectra
 from lrpet_tf.costs import LatencyTable, count_macs, count_params, measure_latency
 from lrpet_tf.errors import LowRankError
@@ -41,6 +41,7 @@ __all__ = [
     "count_params",
     "export_tflite",
     "factorize",
+    "interop",
     "layers",
     "linalg",
     "make_plan",

@@ -4,6 +4,7 @@ Each says what was expected, names the layer and the value received, and gives t
 """
 
 import importlib
+from collections.abc import Mapping
 from types import ModuleType
 
 
@@ -125,6 +126,26 @@ class BudgetError(LowRankError):
             "`min_rank` and `multiple_of`, or plan more layers."
         )
         self.least_share = share
+
+
+class UnsupportedLayersError(LowRankError):
+    """Layers that another package cannot take.
+
+    Args:
+        model_name: Name of the model.
+        what: What they cannot be, such as "quantized by tensorflow-model-optimization".
+        layers: By path, the type of the layer and the reason.
+        way_out: What to do about it.
+
+    Attributes:
+        paths: The paths.
+    """
+
+    def __init__(self, model_name: str, what: str, layers: Mapping[str, tuple[str, str]], way_out: str):
+        listed = "".join(f"\n- '{path}' ({kind}): {why}" for path, (kind, why) in layers.items())
+        count = f"{len(layers)} layer{'s' * (len(layers) > 1)}"
+        super().__init__(f"{count} of model '{model_name}' cannot be {what}:{listed}\n{way_out}")
+        self.paths = tuple(layers)
 
 
 class ExportError(LowRankError):

@@ -28,6 +28,7 @@ ALLOWED = {
         "report",
     },
     "export": {"version", "errors", "files", "data", "report", "adapters", "graph", "litert", "costs", "ranks", "plan"},
+    "interop": {"errors", "quiet", "files", "data", "report", "adapters", "graph", "litert", "ranks", "export"},
     "report": {"errors", "files"},
     "cli": {*ORDER, "factorization", "export"},
     "__main__": {"cli"},
@@ -82,7 +83,16 @@ def test_only_keras_and_numpy_at_import_time():
 
 
 def test_importing_loads_no_optional_package():
-    optional = ["ai_edge_litert", "matplotlib", "sklearn", "tensorflow_datasets", "optuna", "scipy.linalg"]
+    optional = [
+        "ai_edge_litert",
+        "matplotlib",
+        "sklearn",
+        "tensorflow_datasets",
+        "optuna",
+        "scipy.linalg",
+        "tf_keras",
+        "tensorflow_model_optimization",
+    ]
     code = f"import sys, keras; before = set(sys.modules); import lrpet_tf; print({{*{optional}}} & {{*sys.modules}} - before)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
