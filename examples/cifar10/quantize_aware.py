@@ -1,6 +1,6 @@
 """Trains a factorized model for its int8 file, and compares that with an int8 file made without training.
 
-    python -m examples.cifar10.train --experiment=examples/cifar10/experiments/resnet20_lrpet_046_short.json
+    python -m examples.cifar10.train --experiment=examples/cifar10/experiments/resnet20_lrpet_046.json
     python -m examples.cifar10.quantize_aware
 
 The model of a run of `train.py` is factorized at the ranks that it was trained for. One int8 file is made of it as it is, with
@@ -27,7 +27,7 @@ from lrpet_tf.litert import Converted
 from lrpet_tf.report import kilobytes, render
 
 _MODEL = flags.DEFINE_string(
-    "trained", "runs/cifar10/resnet20_lrpet_046_short/final.keras", "The model of a run of train.py, its plan.json beside it."
+    "trained", "runs/cifar10/resnet20_lrpet_046/final.keras", "The model of a run of train.py, its plan.json beside it."
 )
 _EPOCHS = flags.DEFINE_integer("qat_epochs", 3, "Epochs of the quantization-aware training.", lower_bound=1)
 _LEARNING_RATE = flags.DEFINE_float("qat_learning_rate", 0.01, "Learning rate at the start; it falls to zero as a cosine.")
